@@ -1,0 +1,1 @@
+"""taskengine: a durable workflow engine that ships as one file."""
