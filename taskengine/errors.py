@@ -1,0 +1,286 @@
+"""The error tree. Every class has a stable `code`; callers switch on it, never on the text.
+
+    TaskEngineError
+      InvalidInput
+        InvalidDefinition      every problem of a definition, with positions
+        InvalidParams          params that do not fit what the workflow declares
+        InvalidExpression      an expression that cannot be compiled
+        InvalidConfiguration   a setting or command-line value
+        NotSupportedYet        a feature that a later release brings
+      NotFound                 no such workflow, instance, task, function
+      Conflict                 the state does not allow it, or a key was used for something else
+        IllegalMove            the table has no edge for this move
+      StoreError
+        StoreLocked            another process owns the file
+        StoreCorrupt           rows that contradict each other
+        SchemaTooNew           an older program met a newer database
+        CommitFailed           the decision was not saved; safe to repeat with the same key
+        LostInstance           a row was not where its owner left it
+      Unavailable              the engine is stopping or not started; try again
+      ActorDead                a message for an actor that has stopped
+      JobError
+        NonRetryable           raised by a job: no more attempts
+        RetryAfter             raised by a job: the next attempt not before the delay
+        UnknownFunction        no job function of that name
+        BadArguments           params do not bind to the function
+        BadResult              a result that has no JSON form, or is too large
+        EvaluationFailed       an expression that failed when it was evaluated
+        WorkerDied             the process that ran the body ended
+      WaitTimeout              the wait ended before what was waited for
+
+Constructor arguments equal `args`, so an error survives pickling. No HTTP here: the API maps codes to status.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+__all__ = [
+    "ActorDead",
+    "BadArguments",
+    "BadResult",
+    "CommitFailed",
+    "Conflict",
+    "EvaluationFailed",
+    "IllegalMove",
+    "InvalidConfiguration",
+    "InvalidDefinition",
+    "InvalidExpression",
+    "InvalidInput",
+    "InvalidParams",
+    "JobError",
+    "LostInstance",
+    "NonRetryable",
+    "NotFound",
+    "NotSupportedYet",
+    "Problem",
+    "RetryAfter",
+    "SchemaTooNew",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreLocked",
+    "TaskEngineError",
+    "Unavailable",
+    "UnknownFunction",
+    "WaitTimeout",
+    "WorkerDied",
+]
+
+
+class TaskEngineError(Exception):
+    """Root of everything that the engine raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidInput(TaskEngineError):
+    """What was handed in is wrong; handing it in again changes nothing."""
+
+    code = "invalid_input"
+
+
+class Problem(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One thing that is wrong with a definition, and where.
+
+    line and column count from 1; 0 where the definition did not come from a file.
+    path    the keys that lead to it, e.g. `tasks[2].retry.count`
+    excerpt the offending line without its line end; empty without a file
+    """
+
+    message: str
+    path: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.path
+        head = f"{where}: {self.message}" if where else self.message
+        if not self.excerpt:
+            return head
+        return f"{head}\n    {self.excerpt}\n    {' ' * (self.column - 1)}^"
+
+
+class InvalidDefinition(InvalidInput):
+    """All problems of a definition at once."""
+
+    code = "invalid_definition"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class InvalidParams(InvalidInput):
+    code = "invalid_params"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class InvalidExpression(InvalidInput):
+    """`offset` counts characters from the start of `source`; the fault is at or before it."""
+
+    code = "invalid_expression"
+
+    def __init__(self, source: str, reason: str, offset: int = 0) -> None:
+        super().__init__(source, reason, offset)
+        self.source, self.reason, self.offset = source, reason, offset
+
+    def __str__(self) -> str:
+        return f"expression ${{{{ {self.source.strip()} }}}}: {self.reason}"
+
+
+class InvalidConfiguration(InvalidInput):
+    code = "invalid_configuration"
+
+
+class NotSupportedYet(InvalidInput):
+    code = "not_supported_yet"
+
+
+class NotFound(TaskEngineError):
+    code = "not_found"
+
+    def __init__(self, kind: str, name: str, hint: str = "") -> None:
+        super().__init__(kind, name, hint)
+        self.kind, self.name, self.hint = kind, name, hint
+
+    def __str__(self) -> str:
+        return f"no {self.kind} {self.name!r}" + (f"; {self.hint}" if self.hint else "")
+
+
+class Conflict(TaskEngineError):
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """The table has no edge for this move. A bug, or a message that arrived late."""
+
+    code = "illegal_move"
+
+    def __init__(self, kind: str, state: str, move: str) -> None:
+        super().__init__(kind, state, move)
+        self.kind, self.state, self.move = kind, state, move
+
+    def __str__(self) -> str:
+        return f"{self.kind}: no move {self.move} from {self.state}"
+
+
+class StoreError(TaskEngineError):
+    code = "store_error"
+
+
+class StoreLocked(StoreError):
+    """`holder` says who has it, as its lock file tells: pid, address."""
+
+    code = "store_locked"
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(path, holder)
+        self.path, self.holder = path, holder
+
+    def __str__(self) -> str:
+        return f"{self.path} is in use by another process ({self.holder}); one process owns a SQLite file"
+
+
+class StoreCorrupt(StoreError):
+    code = "store_corrupt"
+
+
+class SchemaTooNew(StoreError):
+    code = "schema_too_new"
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(found, known)
+        self.found, self.known = found, known
+
+    def __str__(self) -> str:
+        return (
+            f"the database has schema {self.found}, this program knows up to {self.known}; "
+            "use the newer program"
+        )
+
+
+class CommitFailed(StoreError):
+    code = "commit_failed"
+
+
+class LostInstance(CommitFailed):
+    """A row or an event was not where its only writer left it: somebody else owns the instance now."""
+
+    code = "lost_instance"
+
+
+class Unavailable(TaskEngineError):
+    code = "unavailable"
+
+
+class ActorDead(TaskEngineError):
+    code = "actor_dead"
+
+
+class JobError(TaskEngineError):
+    """An attempt failed. What a job raises by itself need not be of this tree."""
+
+    code = "job_error"
+
+
+class NonRetryable(JobError):
+    """Raise it in a job to skip the remaining retries."""
+
+    code = "non_retryable"
+
+
+class RetryAfter(JobError):
+    """Raise it in a job to set the delay before its next attempt, in seconds."""
+
+    code = "retry_after"
+
+    def __init__(self, delay_s: float, message: str = "") -> None:
+        super().__init__(delay_s, message)
+        self.delay_s, self.message = float(delay_s), message
+
+    def __str__(self) -> str:
+        return self.message or f"try again in {self.delay_s:g} s"
+
+
+class UnknownFunction(JobError):
+    code = "unknown_function"
+
+
+class BadArguments(JobError):
+    code = "bad_arguments"
+
+
+class BadResult(JobError):
+    code = "bad_result"
+
+
+class EvaluationFailed(JobError):
+    code = "evaluation_failed"
+
+    def __init__(self, source: str, reason: str, where: str = "") -> None:
+        super().__init__(source, reason, where)
+        self.source, self.reason, self.where = source, reason, where
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}${{{{ {self.source.strip()} }}}}: {self.reason}"
+
+
+class WorkerDied(JobError):
+    code = "worker_died"
+
+
+class WaitTimeout(TaskEngineError):
+    code = "wait_timeout"
