@@ -50,9 +50,7 @@ class StandardLog:
     def error(self, event: str, /, *, exc: BaseException | None = None, **fields: object) -> None:
         self._write(logging.ERROR, event, fields, exc)
 
-    def _write(
-        self, level: int, event: str, fields: dict[str, object], exc: BaseException | None = None
-    ) -> None:
+    def _write(self, level: int, event: str, fields: dict[str, object], exc: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
             text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
             self._logger.log(level, text, exc_info=exc)

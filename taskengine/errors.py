@@ -205,10 +205,7 @@ class SchemaTooNew(StoreError):
         self.found, self.known = found, known
 
     def __str__(self) -> str:
-        return (
-            f"the database has schema {self.found}, this program knows up to {self.known}; "
-            "use the newer program"
-        )
+        return f"the database has schema {self.found}, this program knows up to {self.known}; use the newer program"
 
 
 class CommitFailed(StoreError):

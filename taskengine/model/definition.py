@@ -1,0 +1,147 @@
+"""The canonical workflow definition: what YAML, the builder and JSON compile to.
+
+Frozen. Every default is left out of the canonical form, so that adding a field with a default later changes no hash.
+Expressions stay text here; they are compiled by whoever evaluates them. Spans are integer microseconds.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.model.ids import Version, WorkflowId
+
+__all__ = [
+    "PARAM_TYPES",
+    "Executor",
+    "OnFailure",
+    "ParamSpec",
+    "RetryPolicy",
+    "TaskSpec",
+    "Trigger",
+    "WorkflowDefinition",
+    "canonical_form",
+    "decode_canonical",
+    "version_of",
+]
+
+
+class Trigger(StrEnum):
+    """When a task runs, given how its dependencies ended. The table is in `engine/trigger.py`."""
+
+    ALL_SUCCESS = "all_success"
+    ALL_DONE = "all_done"
+    ONE_SUCCESS = "one_success"
+    ONE_FAILED = "one_failed"
+    NONE_FAILED = "none_failed"
+
+
+class OnFailure(StrEnum):
+    """What the first failure that counts does to the rest of the instance."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+class Executor(StrEnum):
+    """Where a body runs. AUTO: on the loop for `async def`, in a thread for `def`."""
+
+    AUTO = ""
+    ASYNC = "async"
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How often and when a failed attempt is repeated.
+
+    count     further attempts after the first
+    interval  before the first repetition; each next one is `backoff` times longer, at most `max_interval`
+    jitter    share of the delay, 0..1, by which it is spread to both sides
+    on        names of exception classes to repeat on, matched against the class and its bases; empty: all
+    """
+
+    count: int = 0
+    interval_us: Micros = Micros(1_000_000)
+    backoff: float = 1.0
+    max_interval_us: Micros | None = None
+    jitter: float = 0.0
+    on: tuple[str, ...] = ()
+
+
+PARAM_TYPES: Final = ("any", "string", "integer", "number", "boolean", "array", "object")
+
+
+class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One declared input of a workflow. `default` is UNSET when there is none; null is a default like any other."""
+
+    type: str = "any"
+    default: Any = msgspec.UNSET
+    required: bool = False
+    enum: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    pattern: str = ""
+    description: str = ""
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`."""
+
+    name: str
+    job: str
+    description: str = ""
+    params: Mapping[str, Any] = {}
+    depends_on: tuple[str, ...] = ()
+    when: str = ""
+    trigger: Trigger = Trigger.ALL_SUCCESS
+    timeout_us: Micros | None = None
+    retry: RetryPolicy = RetryPolicy()
+    required_params: tuple[str, ...] = ()
+    result_mapping: Mapping[str, str] = {}
+    executor: Executor = Executor.AUTO
+    at_most_once: bool = False
+    idempotency_key: str = ""
+    continue_on_failure: bool = False
+
+
+class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole workflow. `name` defaults to the id and is then left out of the canonical form."""
+
+    id: WorkflowId
+    name: str = ""
+    description: str = ""
+    labels: Mapping[str, str] = {}
+    params: Mapping[str, ParamSpec] = {}
+    tasks: tuple[TaskSpec, ...] = ()
+    max_concurrent_tasks: int | None = None
+    timeout_us: Micros | None = None
+    on_failure: OnFailure = OnFailure.STOP
+
+    @property
+    def title(self) -> str:
+        """What to show people."""
+        return self.name or self.id
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")
+_DECODER: Final = msgspec.json.Decoder(WorkflowDefinition)
+
+
+def canonical_form(definition: WorkflowDefinition) -> bytes:
+    """UTF-8 JSON with sorted keys and without defaults: the same meaning, the same bytes."""
+    return _ENCODER.encode(definition)
+
+
+def decode_canonical(data: bytes) -> WorkflowDefinition:
+    """The definition that `canonical_form` wrote. Unknown keys are passed over: a newer program may have written it."""
+    return _DECODER.decode(data)
+
+
+def version_of(canonical: bytes) -> Version:
+    """The name of a version: SHA-256 of its canonical form, in hex."""
+    return Version(hashlib.sha256(canonical).hexdigest())

@@ -1,0 +1,138 @@
+"""Every message that an instance's actor accepts. They carry ids, never references, so any mailbox can be replayed.
+
+Commands carry an id that is remembered: a late copy has the same answer and no second effect, also in a later run.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.model.ids import CommandId, Ordinal
+from taskengine.model.records import Outcome, ParkKind, TaskFailure
+
+__all__ = [
+    "INBOX",
+    "Cancel",
+    "Command",
+    "Continue",
+    "DeadlineDue",
+    "Granted",
+    "InstanceMessage",
+    "Park",
+    "Pause",
+    "Recovered",
+    "Resume",
+    "Retry",
+    "RetryScope",
+    "Settled",
+    "Start",
+    "TaskDue",
+]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Root of all messages."""
+
+
+class Start(Message, frozen=True, tag="instance.start"):
+    """First message of a new instance: its row and its first offers become one commit."""
+
+
+class Recovered(Message, frozen=True, tag="instance.recovered"):
+    """First message after an instance was read back.
+
+    clean  the last owner released it on purpose, so what it left Ready is no suspect
+    """
+
+    clean: bool = False
+
+
+class Granted(Message, frozen=True, gc=False, tag="task.granted"):
+    """The runner gave a slot to an offer."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class Park(msgspec.Struct, frozen=True, gc=False):
+    """What a parked attempt waits for."""
+
+    kind: ParkKind
+    due_us: Micros | None = None
+    key: str = ""
+
+
+class Settled(Message, frozen=True, tag="task.settled"):
+    """An attempt has ended; exactly one for each attempt that was launched.
+
+    result  JSON when the outcome is OK
+    error   when it is FAIL, TIMEOUT or INTERRUPTED
+    """
+
+    ordinal: Ordinal
+    attempt: int
+    outcome: Outcome
+    started_us: Micros | None = None
+    result: bytes | None = None
+    error: TaskFailure | None = None
+    park: Park | None = None
+
+
+class TaskDue(Message, frozen=True, gc=False, tag="task.due"):
+    """A retry's delay or a sleep is over."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class DeadlineDue(Message, frozen=True, gc=False, tag="instance.deadline"):
+    """The instance's own timeout is over."""
+
+    run: int
+
+
+class Continue(Message, frozen=True, gc=False, tag="instance.continue"):
+    """There is more on the agenda than one decision may do."""
+
+
+class Command(Message, frozen=True):
+    """Root of what users ask for."""
+
+    id: CommandId
+
+
+class Pause(Command, frozen=True, tag="instance.pause"):
+    """`now` also interrupts running attempts; they will run again."""
+
+    now: bool = False
+
+
+class Resume(Command, frozen=True, tag="instance.resume"):
+    pass
+
+
+class Cancel(Command, frozen=True, tag="instance.cancel"):
+    reason: str = ""
+
+
+class RetryScope(StrEnum):
+    """`failed`: what failed, keeping every success; `from`: one task and all below; `only`: one task."""
+
+    FAILED = "failed"
+    FROM = "from"
+    ONLY = "only"
+
+
+class Retry(Command, frozen=True, tag="instance.retry"):
+    scope: RetryScope = RetryScope.FAILED
+    task: str = ""
+
+
+InstanceMessage = (
+    Start | Recovered | Granted | Settled | TaskDue | DeadlineDue | Continue | Pause | Resume | Cancel | Retry
+)
+
+INBOX: Final = msgspec.json.Decoder(InstanceMessage)
+"""Decodes a recorded mailbox."""
