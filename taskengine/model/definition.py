@@ -90,7 +90,10 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`."""
+    """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`.
+
+    retry  None: what the job function asks for by itself, else no repetition
+    """
 
     name: str
     job: str
@@ -100,7 +103,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     when: str = ""
     trigger: Trigger = Trigger.ALL_SUCCESS
     timeout_us: Micros | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy | None = None
     required_params: tuple[str, ...] = ()
     result_mapping: Mapping[str, str] = {}
     executor: Executor = Executor.AUTO

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.model.definition import RetryPolicy
 from taskengine.model.ids import CommandId, Ordinal
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
@@ -57,11 +58,15 @@ class Granted(Message, frozen=True, gc=False, tag="task.granted"):
 
 
 class Park(msgspec.Struct, frozen=True, gc=False):
-    """What a parked attempt waits for."""
+    """What a parked attempt waits for.
+
+    result  JSON that becomes the task's result if the wait ends well
+    """
 
     kind: ParkKind
     due_us: Micros | None = None
     key: str = ""
+    result: bytes | None = None
 
 
 class Settled(Message, frozen=True, tag="task.settled"):
@@ -69,6 +74,7 @@ class Settled(Message, frozen=True, tag="task.settled"):
 
     result  JSON when the outcome is OK
     error   when it is FAIL, TIMEOUT or INTERRUPTED
+    retry   the job function's own policy, for a task that states none
     """
 
     ordinal: Ordinal
@@ -78,6 +84,7 @@ class Settled(Message, frozen=True, tag="task.settled"):
     result: bytes | None = None
     error: TaskFailure | None = None
     park: Park | None = None
+    retry: RetryPolicy | None = None
 
 
 class TaskDue(Message, frozen=True, gc=False, tag="task.due"):
