@@ -1,0 +1,25 @@
+"""Actors on one asyncio loop, with pykka's model and names. Knows nothing of workflows."""
+
+from taskengine.actors.actor import AsyncActor, ChildEnded, current_dispatcher, using
+from taskengine.actors.dispatcher import Dispatcher
+from taskengine.actors.future import AsyncFuture
+from taskengine.actors.household import Spawned
+from taskengine.actors.letters import DeadLetter, DeadLetters
+from taskengine.actors.ref import ActorGone, ActorProxy, ActorRef
+from taskengine.actors.tree import ActorInfo
+
+__all__ = [
+    "ActorGone",
+    "ActorInfo",
+    "ActorProxy",
+    "ActorRef",
+    "AsyncActor",
+    "AsyncFuture",
+    "ChildEnded",
+    "DeadLetter",
+    "DeadLetters",
+    "Dispatcher",
+    "Spawned",
+    "current_dispatcher",
+    "using",
+]
