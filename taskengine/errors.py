@@ -137,7 +137,8 @@ class InvalidExpression(InvalidInput):
         self.source, self.reason, self.offset = source, reason, offset
 
     def __str__(self) -> str:
-        return f"expression ${{{{ {self.source.strip()} }}}}: {self.reason}"
+        shown = self.source if "${{" in self.source else f"${{{{ {self.source.strip()} }}}}"
+        return f"expression {shown}: {self.reason}"
 
 
 class InvalidConfiguration(InvalidInput):
@@ -272,7 +273,8 @@ class EvaluationFailed(JobError):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f"{place}${{{{ {self.source.strip()} }}}}: {self.reason}"
+        shown = self.source if "${{" in self.source else f"${{{{ {self.source.strip()} }}}}"
+        return f"{place}{shown}: {self.reason}"
 
 
 class WorkerDied(JobError):
