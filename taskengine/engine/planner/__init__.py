@@ -1,0 +1,37 @@
+"""The pure planner of one instance: decide, save, then tell.
+
+`decide(plan, message, now_us)` moves memory; `plan.cut(now_us)` gives the decision to commit and the effects that
+wait for it. Nothing here reads the time, makes an id, touches a database or sees a result.
+"""
+
+from taskengine.engine.planner.decide import decide
+from taskengine.engine.planner.effects import (
+    Answer,
+    Arm,
+    ArmDeadline,
+    Decline,
+    Effect,
+    Ended,
+    Interrupt,
+    Launch,
+    Offer,
+    Reply,
+)
+from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.shape import Shape
+
+__all__ = [
+    "Answer",
+    "Arm",
+    "ArmDeadline",
+    "Decline",
+    "Effect",
+    "Ended",
+    "Interrupt",
+    "Launch",
+    "Offer",
+    "Plan",
+    "Reply",
+    "Shape",
+    "decide",
+]

@@ -1,0 +1,204 @@
+"""What users ask of an instance: pause, resume, cancel, retry.
+
+An accepted command is remembered with its answer in the commit of its effect; the same id then has the same answer
+and no second effect, also in a later run. A refused one leaves nothing behind.
+"""
+
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.effects import Answer, Reply
+from taskengine.engine.planner.ledger import Task
+from taskengine.engine.planner.plan import Plan
+from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.model.records import Outcome, ParkKind, TaskFailure, Verdict
+from taskengine.model.states import TASK_BAD, Hold, InstanceState, Phase, PhaseMove, TaskMove, TaskState
+
+__all__ = ["on_command"]
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Answer)
+
+
+def on_command(plan: Plan, command: Pause | Resume | Cancel | Retry, now_us: Micros) -> None:
+    """Carry it out, or say why not. The reply waits for the commit like every effect."""
+    ledger = plan.ledger
+    known = ledger.answers.get(command.id)
+    if known is not None:
+        plan.effects.append(Reply(command.id, _DECODER.decode(known)))
+        return
+    refusal = _carry_out(plan, command, now_us)
+    if refusal:
+        plan.effects.append(Reply(command.id, Answer(state=ledger.state, error=refusal, code="conflict")))
+        return
+    answer = Answer(state=ledger.state)
+    ledger.accept(command.id, type(command).__name__.lower(), _ENCODER.encode(answer))
+    plan.effects.append(Reply(command.id, answer))
+
+
+def _carry_out(plan: Plan, command: Command, now_us: Micros) -> str:
+    """Why it was refused, or ""."""
+    match command:
+        case Pause():
+            return _pause(plan, command, now_us)
+        case Resume():
+            return _resume(plan, now_us)
+        case Cancel():
+            return _cancel(plan, command, now_us)
+        case Retry():
+            return _retry(plan, command, now_us)
+        case _:
+            raise AssertionError(f"not a command: {command!r}")
+
+
+def _pause(plan: Plan, command: Pause, now_us: Micros) -> str:
+    """Nothing new starts; the instance's timeout stands still."""
+    ledger = plan.ledger
+    if ledger.phase not in (Phase.RUN, Phase.DRAIN) or ledger.hold is Hold.QUARANTINED:
+        return f"the instance is {ledger.state}; only a running one can be paused"
+    if ledger.hold is Hold.NONE:
+        ledger.hold = Hold.PAUSED
+        if ledger.deadline_us is not None:
+            ledger.deadline_left_us = Micros(max(0, ledger.deadline_us - now_us))
+            ledger.deadline_us = None
+        ledger.touch_instance("paused")
+    if command.now:
+        for task in ledger.tasks:
+            if task.slot and not ledger.shape.specs[task.ordinal].at_most_once:
+                plan.interrupt(task)
+    return ""
+
+
+def _resume(plan: Plan, now_us: Micros) -> str:
+    ledger = plan.ledger
+    if ledger.hold is Hold.QUARANTINED:
+        return "the instance is Quarantined; `retry` lets it go on"
+    if ledger.at_end:
+        return f"the instance has ended: {ledger.state}"
+    if ledger.hold is Hold.PAUSED:
+        ledger.hold = Hold.NONE
+        if ledger.deadline_left_us is not None:
+            ledger.deadline_us = Micros(now_us + ledger.deadline_left_us)
+            ledger.deadline_left_us = None
+            plan.arm_deadline()
+        ledger.touch_instance("resumed")
+    return ""
+
+
+def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> str:
+    ledger = plan.ledger
+    if ledger.phase is Phase.CANCEL or ledger.final is InstanceState.CANCELLED:
+        return ""
+    if ledger.phase not in (Phase.RUN, Phase.DRAIN):
+        return f"the instance is {ledger.state}; it cannot be cancelled any more"
+    ledger.give_verdict(Verdict.CANCELLED, command.reason or "cancelled by request")
+    plan.enter_cancel(PhaseMove.CANCEL, now_us)
+    return ""
+
+
+def _retry(plan: Plan, command: Retry, now_us: Micros) -> str:
+    ledger = plan.ledger
+    if ledger.hold is Hold.QUARANTINED:
+        return _release_quarantine(plan)
+    if not ledger.at_end:
+        return f"the instance is {ledger.state}; only one that has ended or is Quarantined can be retried"
+    if command.scope is not RetryScope.FAILED and command.task not in ledger.shape.ordinals:
+        return f"the workflow has no task {command.task!r}"
+    if command.scope is RetryScope.FAILED and ledger.final is InstanceState.SUCCESS:
+        return "nothing has failed; name a task to run it again"
+    _begin_run(plan, _to_reset(plan, command), now_us)
+    return ""
+
+
+def _release_quarantine(plan: Plan) -> str:
+    ledger = plan.ledger
+    for task in ledger.tasks:
+        if task.losses:
+            task.losses = 0
+            ledger.touch(task)
+    ledger.hold = Hold.NONE
+    ledger.touch_instance("released from quarantine")
+    return ""
+
+
+def _to_reset(plan: Plan, command: Retry) -> set[int]:
+    shape = plan.ledger.shape
+    match command.scope:
+        case RetryScope.ONLY:
+            return {shape.ordinals[command.task]}
+        case RetryScope.FROM:
+            return shape.graph.below([shape.ordinals[command.task]])
+        case RetryScope.FAILED:
+            return _failed_and_stopped(plan)
+        case _:
+            assert_never(command.scope)
+
+
+def _failed_and_stopped(plan: Plan) -> set[int]:
+    """What ended bad and is not tolerated, and below it everything that was skipped or blocked because of it."""
+    ledger = plan.ledger
+    reset = {task.ordinal for task in ledger.tasks if task.state in TASK_BAD and not _tolerated(plan, task)}
+    stack = list(reset)
+    while stack:
+        for ordinal in ledger.shape.dependents[stack.pop()]:
+            state = ledger.tasks[ordinal].state
+            if ordinal not in reset and (state is TaskState.SKIPPED or state in TASK_BAD):
+                reset.add(ordinal)
+                stack.append(ordinal)
+    return reset
+
+
+def _tolerated(plan: Plan, task: Task) -> bool:
+    spec = plan.ledger.shape.specs[task.ordinal]
+    return spec.continue_on_failure and task.state in (TaskState.FAILED, TaskState.TIMED_OUT)
+
+
+def _begin_run(plan: Plan, reset: Iterable[int], now_us: Micros) -> None:
+    """Open run n+1; the reset tasks are judged anew. One decision, whatever its size."""
+    ledger = plan.ledger
+    plan.drop_queues()
+    for ordinal in sorted(reset):
+        _reset(plan, ledger.tasks[ordinal], now_us)
+    ledger.run += 1
+    ledger.verdict, ledger.final, ledger.error = Verdict.NONE, None, ""
+    ledger.hard, ledger.finished_us = False, None
+    ledger.step(PhaseMove.RERUN, "retry")
+    plan.set_deadline(now_us)
+    ledger.recount()
+    plan.sweep_all()
+
+
+def _reset(plan: Plan, task: Task, now_us: Micros) -> None:
+    ledger = plan.ledger
+    if task.begun:
+        ledger.keep_attempt(task, _last_outcome(task), task.finished_us or now_us, _last_failure(task))
+    task.tries = task.losses = task.body_seq = 0
+    task.begun = task.suspect = False
+    task.park, task.key, task.due_us = ParkKind.NONE, "", None
+    task.result = task.error = None
+    ledger.move(task, TaskMove.RESET, now_us)
+
+
+def _last_failure(task: Task) -> TaskFailure | None:
+    """Rebuilt from the reason of its last move: the planner does not hold errors."""
+    if task.state not in (TaskState.FAILED, TaskState.TIMED_OUT):
+        return None
+    kind, _, message = task.reason.partition(": ")
+    return TaskFailure(type=kind, message=message)
+
+
+def _last_outcome(task: Task) -> Outcome:
+    match task.state:
+        case TaskState.SUCCESS:
+            return Outcome.OK
+        case TaskState.TIMED_OUT:
+            return Outcome.TIMEOUT
+        case TaskState.SKIPPED:
+            return Outcome.SKIP
+        case TaskState.CANCELLED:
+            return Outcome.INTERRUPTED
+        case _:
+            return Outcome.FAIL

@@ -1,0 +1,97 @@
+"""What a message means. `decide` moves the plan's memory; `Plan.cut` then gives the decision and its effects.
+
+Pure: no input but the message and the time it comes with. Several messages may share one cut: they are decided in
+order, and nothing outside has seen the state between them. Late and repeated messages change nothing and are counted
+in `plan.stale`.
+"""
+
+from typing import assert_never
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.commands import on_command
+from taskengine.engine.planner.effects import Decline, Launch
+from taskengine.engine.planner.outcomes import on_settled, on_task_due
+from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.recovery import on_recovered
+from taskengine.model.messages import (
+    Cancel,
+    Continue,
+    DeadlineDue,
+    Granted,
+    InstanceMessage,
+    Pause,
+    Recovered,
+    Resume,
+    Retry,
+    Settled,
+    Start,
+    TaskDue,
+)
+from taskengine.model.records import Verdict
+from taskengine.model.states import Phase, PhaseMove, TaskMove, TaskState
+
+__all__ = ["decide"]
+
+
+def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
+    """Take one message in. Raises IllegalMove or another exception only for a bug of ours."""
+    match message:
+        case Granted():
+            on_granted(plan, message, now_us)
+        case Settled():
+            on_settled(plan, message, now_us)
+        case TaskDue():
+            on_task_due(plan, message, now_us)
+        case DeadlineDue():
+            on_deadline(plan, message, now_us)
+        case Start():
+            on_start(plan, now_us)
+        case Recovered():
+            on_recovered(plan, message, now_us)
+        case Pause() | Resume() | Cancel() | Retry():
+            on_command(plan, message, now_us)
+        case Continue():
+            pass
+        case _:
+            assert_never(message)
+    plan.work(now_us)
+
+
+def on_start(plan: Plan, now_us: Micros) -> None:
+    ledger = plan.ledger
+    if ledger.phase is not Phase.NEW:
+        plan.stale += 1
+        return
+    ledger.started_us = now_us
+    ledger.step(PhaseMove.START)
+    plan.set_deadline(now_us)
+    plan.sweep(ledger.shape.graph.roots())
+
+
+def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:
+    ledger = plan.ledger
+    task = ledger.tasks[message.ordinal]
+    if task.state is not TaskState.READY or task.attempt != message.attempt or task.queued:
+        plan.stale += 1
+        plan.effects.append(Decline(message.ordinal, message.attempt))
+        return
+    if ledger.held or not plan.may_begin(task):
+        plan.effects.append(Decline(message.ordinal, message.attempt))
+        plan.withdraw(task)
+        plan.make_eligible(task, now_us)
+        return
+    task.slot = task.begun = True
+    task.started_us = now_us
+    wait = task.suspect or ledger.shape.specs[task.ordinal].at_most_once
+    ledger.move(task, TaskMove.DISPATCH, now_us)
+    plan.effects.append(Launch(message.ordinal, message.attempt, wait))
+
+
+def on_deadline(plan: Plan, message: DeadlineDue, now_us: Micros) -> None:
+    ledger = plan.ledger
+    due = ledger.deadline_us
+    if message.run != ledger.run or due is None or due > now_us or ledger.phase not in (Phase.RUN, Phase.DRAIN):
+        plan.stale += 1
+        return
+    ledger.give_verdict(Verdict.TIMED_OUT, "the workflow's timeout is over")
+    plan.enter_cancel(PhaseMove.EXPIRE, now_us)

@@ -1,0 +1,80 @@
+"""What a decision wants to happen outside. Data; the instance's actor performs it.
+
+All effects of a decision wait for its commit and are released in their order, with two exceptions that need no
+commit: a `Launch` that does not say `after_commit` (its right to run is the committed offer), and `Continue`.
+"""
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.model.ids import CommandId, Ordinal
+from taskengine.model.states import InstanceState
+
+__all__ = ["Answer", "Arm", "ArmDeadline", "Decline", "Effect", "Ended", "Interrupt", "Launch", "Offer", "Reply"]
+
+
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """Ask the runner for a slot. The attempt is committed."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class Decline(msgspec.Struct, frozen=True, gc=False):
+    """Give a granted slot back unused."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class Launch(msgspec.Struct, frozen=True, gc=False):
+    """Start the attempt in its slot."""
+
+    ordinal: Ordinal
+    attempt: int
+    after_commit: bool = False
+
+
+class Interrupt(msgspec.Struct, frozen=True, gc=False):
+    """Stop the attempt; its outcome is still to come."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class Arm(msgspec.Struct, frozen=True, gc=False):
+    """Send TaskDue at that time. Never disarmed: a stale one is fenced by its attempt."""
+
+    ordinal: Ordinal
+    attempt: int
+    due_us: Micros
+
+
+class ArmDeadline(msgspec.Struct, frozen=True, gc=False):
+    """Send DeadlineDue at that time; a stale one is fenced by its run and by the row's own due time."""
+
+    run: int
+    due_us: Micros
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command comes back with. `error` is empty when it was accepted."""
+
+    state: InstanceState
+    error: str = ""
+    code: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    command_id: CommandId
+    answer: Answer
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """The instance has reached a final state in this run."""
+
+    state: InstanceState
+    run: int
+
+
+Effect = Offer | Decline | Launch | Interrupt | Arm | ArmDeadline | Reply | Ended

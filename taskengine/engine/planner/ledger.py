@@ -1,0 +1,376 @@
+"""The planner's memory of one instance: its rows as objects, the counters over them, and what is not saved yet.
+
+The ledger knows facts and makes moves; what should happen next is decided in `plan.py`. Counters are never stored:
+they are rebuilt from the rows in one pass and kept by increments. Everything that differs from the last decision is
+collected in a dirty set, and `cut` writes it as one `Decision`: a move cannot forget a column.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.shape import Shape
+from taskengine.engine.planner.trigger import Settlement, settlement
+from taskengine.model.events import EventBody, Transition
+from taskengine.model.ids import CommandId, InstanceId, Ordinal
+from taskengine.model.progress import Progress
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    Decision,
+    EventRow,
+    InstanceChange,
+    InstanceGuard,
+    InstanceRow,
+    Outcome,
+    ParkKind,
+    TaskChange,
+    TaskFailure,
+    TaskGuard,
+    TaskRow,
+    Verdict,
+)
+from taskengine.model.states import (
+    BUCKETS,
+    TASK_EDGES,
+    TASK_FINAL,
+    Bucket,
+    Hold,
+    InstanceState,
+    Phase,
+    PhaseMove,
+    TaskMove,
+    TaskState,
+    public_state,
+    step_phase,
+    step_task,
+)
+
+__all__ = ["Ledger", "Task", "encode_failure"]
+
+_BUCKET_INDEX: Final = {state: list(Bucket).index(bucket) for state, bucket in BUCKETS.items()}
+_PENDING_INDEX: Final = _BUCKET_INDEX[TaskState.PENDING]
+_FAILURE = msgspec.json.Encoder()
+_MOVES: Final[dict[TaskMove, dict[TaskState, TaskState]]] = {
+    wanted: {state: after for (state, move), after in TASK_EDGES.items() if move is wanted} for wanted in TaskMove
+}
+
+
+def encode_failure(failure: TaskFailure) -> bytes:
+    """As the error column holds it."""
+    return _FAILURE.encode(failure)
+
+
+class Task:
+    """One task in memory: what its row holds, how its dependencies stand, and where it is queued.
+
+    ok, bad, skipped, failed  ended dependencies by what they count as; `failed` is the part of `bad` that was
+                              not merely cancelled
+    slot                      a body holds a slot for the current attempt
+    queued                    stands in the heap of tasks that may be offered
+    saved                     where the last decision left the row; None: there is no row
+    """
+
+    __slots__ = (
+        "attempt",
+        "bad",
+        "begun",
+        "body_seq",
+        "due_us",
+        "error",
+        "failed",
+        "finished_us",
+        "key",
+        "losses",
+        "ok",
+        "ordinal",
+        "park",
+        "queued",
+        "reason",
+        "result",
+        "saved",
+        "skipped",
+        "slot",
+        "started_us",
+        "state",
+        "suspect",
+        "tries",
+    )
+
+    def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
+        self.state = TaskState.PENDING
+        self.attempt = 0
+        self.tries = 0
+        self.begun = False
+        self.due_us: Micros | None = None
+        self.park = ParkKind.NONE
+        self.key = ""
+        self.body_seq = 0
+        self.losses = 0
+        self.suspect = False
+        self.reason = ""
+        self.started_us: Micros | None = None
+        self.finished_us: Micros | None = None
+        self.result: bytes | msgspec.UnsetType | None = msgspec.UNSET
+        self.error: bytes | msgspec.UnsetType | None = msgspec.UNSET
+        self.ok = self.bad = self.skipped = self.failed = 0
+        self.slot = False
+        self.queued = False
+        self.saved: TaskGuard | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.state in TASK_FINAL
+
+
+class Ledger:
+    """All of one instance. Not thread-safe; its actor is the only user."""
+
+    def __init__(self, shape: Shape, row: InstanceRow, *, last_seq: int = 0) -> None:
+        self.shape = shape
+        self.row = row
+        self.id: InstanceId = row.id
+        self.run = row.run
+        self.phase = row.phase
+        self.hold = row.hold
+        self.verdict = row.verdict
+        self.final: InstanceState | None = row.final
+        self.hard = row.hard
+        self.deadline_us = row.deadline_us
+        self.deadline_left_us = row.deadline_left_us
+        self.started_us = row.started_us
+        self.finished_us = row.finished_us
+        self.error = row.error
+        self.tasks: list[Task] = [Task(ordinal) for ordinal in range(len(shape.names))]
+        self.counts = [0] * len(Bucket)
+        self.counts[_PENDING_INDEX] = len(self.tasks)
+        self.active = 0  # offered or with a slot
+        self.open = len(self.tasks)
+        self.next_body_seq = 1
+        self.seq = last_seq
+        self.answers: dict[CommandId, bytes] = {}
+        self._saved: InstanceGuard | None = InstanceGuard(row.phase, row.hold, row.run) if last_seq else None
+        self._dirty: dict[int, Task] = {}
+        self._row_dirty = False
+        self._transitions: list[Transition] = []
+        self._attempts: list[AttemptRow] = []
+        self._commands: list[CommandRow] = []
+        self._event_reason = ""
+
+    # -- reading back ------------------------------------------------------------------------------------------
+
+    def restore(self, rows: Iterable[TaskRow], commands: Iterable[CommandRow] = ()) -> None:
+        """Take over what the store has, and rebuild every counter in one pass."""
+        for row in rows:
+            self._restore_task(self.tasks[row.ordinal], row)
+        for command in commands:
+            self.answers[command.id] = command.answer
+        self.recount()
+
+    def _restore_task(self, task: Task, row: TaskRow) -> None:
+        task.state, task.attempt, task.tries, task.begun = row.state, row.attempt, row.tries, row.begun
+        task.due_us, task.park, task.key = row.due_us, row.park, row.key
+        task.body_seq, task.losses, task.suspect = row.body_seq, row.losses, row.suspect
+        task.reason, task.started_us, task.finished_us = row.reason, row.started_us, row.finished_us
+        task.saved = TaskGuard(row.state, row.attempt)
+
+    def recount(self) -> None:
+        """Every counter anew from the tasks' own facts; linear in tasks and edges."""
+        self.counts = [0] * len(Bucket)
+        self.active = self.open = 0
+        for task in self.tasks:
+            task.ok = task.bad = task.skipped = task.failed = 0
+        for task in self.tasks:
+            self.counts[_BUCKET_INDEX[task.state]] += 1
+            self.active += task.slot
+            self.next_body_seq = max(self.next_body_seq, task.body_seq + 1)
+            if task.settled:
+                for dependent in self.dependents(task):
+                    self.note_dependency(dependent, task)
+            else:
+                self.open += 1
+
+    # -- facts -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> InstanceState:
+        return public_state(self.phase, self.hold, self.final)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress.of(self.counts)
+
+    def dependents(self, task: Task) -> Sequence[int]:
+        return self.shape.dependents[task.ordinal]
+
+    def note_dependency(self, ordinal: int, ended: Task) -> Task:
+        """Count an ended dependency at one of its dependents; gives the dependent back."""
+        task = self.tasks[ordinal]
+        match settlement(ended.state, continue_on_failure=self.shape.specs[ended.ordinal].continue_on_failure):
+            case Settlement.OK:
+                task.ok += 1
+            case Settlement.SKIPPED:
+                task.skipped += 1
+            case Settlement.BAD:
+                task.bad += 1
+                task.failed += ended.state is not TaskState.CANCELLED
+        return task
+
+    @property
+    def dirty_rows(self) -> int:
+        return len(self._dirty) + len(self._attempts)
+
+    # -- moves -------------------------------------------------------------------------------------------------
+
+    def move(self, task: Task, move: TaskMove, now_us: Micros, reason: str = "") -> None:
+        """Make a task's move: state, counters, times, the event's line. Raises IllegalMove, then nothing changed."""
+        before = task.state
+        after = _MOVES[move].get(before) or step_task(before, move)
+        task.state = after
+        task.reason = reason or move.value
+        self.counts[_BUCKET_INDEX[before]] -= 1
+        self.counts[_BUCKET_INDEX[after]] += 1
+        was_final, is_final = before in TASK_FINAL, after in TASK_FINAL
+        if is_final:
+            task.finished_us = now_us
+            task.due_us = None
+            task.park, task.key = ParkKind.NONE, ""
+            self.open -= not was_final
+        elif was_final:
+            self.open += 1
+            task.finished_us = None
+        self.touch(task)
+        self._transitions.append(
+            Transition(Ordinal(task.ordinal), self.shape.names[task.ordinal], move, after, task.attempt, reason)
+        )
+
+    def touch(self, task: Task) -> None:
+        """The task's row must be written with the next decision."""
+        self._dirty[task.ordinal] = task
+
+    def keep_attempt(self, task: Task, outcome: Outcome, now_us: Micros, failure: TaskFailure | None) -> None:
+        """The current attempt will be followed by another one: give it a row of its own."""
+        self._attempts.append(
+            AttemptRow(
+                ordinal=Ordinal(task.ordinal),
+                attempt=task.attempt,
+                run=self.run,
+                outcome=outcome,
+                started_us=task.started_us,
+                finished_us=now_us,
+                error=None if failure is None else encode_failure(failure),
+            )
+        )
+
+    def step(self, move: PhaseMove, reason: str = "") -> None:
+        """Make the instance's move."""
+        self.phase = step_phase(self.phase, move)
+        self.touch_instance(reason)
+
+    def touch_instance(self, reason: str = "") -> None:
+        """The instance's row must be written with the next decision."""
+        self._row_dirty = True
+        self._event_reason = reason or self._event_reason
+
+    def give_verdict(self, verdict: Verdict, error: str) -> None:
+        """The first reason to end wins."""
+        if self.verdict is Verdict.NONE:
+            self.verdict, self.error = verdict, error
+            self.touch_instance(error)
+
+    def accept(self, command_id: CommandId, kind: str, answer: bytes) -> None:
+        """Remember that a command was carried out, with its answer."""
+        self.answers[command_id] = answer
+        self._commands.append(CommandRow(id=command_id, kind=kind, answer=answer))
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def instance_row(self) -> InstanceRow:
+        return msgspec.structs.replace(
+            self.row,
+            run=self.run,
+            phase=self.phase,
+            hold=self.hold,
+            verdict=self.verdict,
+            final=self.final,
+            hard=self.hard,
+            deadline_us=self.deadline_us,
+            deadline_left_us=self.deadline_left_us,
+            started_us=self.started_us,
+            finished_us=self.finished_us,
+            error=self.error,
+        )
+
+    def task_row(self, task: Task) -> TaskRow:
+        """Every persisted field of a task."""
+        return TaskRow(
+            ordinal=Ordinal(task.ordinal),
+            name=self.shape.names[task.ordinal],
+            state=task.state,
+            attempt=task.attempt,
+            tries=task.tries,
+            begun=task.begun,
+            due_us=task.due_us,
+            park=task.park,
+            key=task.key,
+            body_seq=task.body_seq,
+            losses=task.losses,
+            suspect=task.suspect,
+            reason=task.reason,
+            started_us=task.started_us,
+            finished_us=task.finished_us,
+            result=task.result,
+            error=task.error,
+        )
+
+    def cut(self, now_us: Micros) -> Decision | None:
+        """Everything since the last cut as one decision; None when nothing changed."""
+        if not (self._dirty or self._row_dirty or self._commands or self._transitions):
+            return None
+        self.seq += 1
+        decision = Decision(
+            instance_id=self.id,
+            event=EventRow(instance_id=self.id, seq=self.seq, at_us=now_us, body=self._event_body()),
+            instance=self._instance_change(),
+            tasks=tuple([self._task_change(task) for task in self._dirty.values()]),
+            attempts=tuple(self._attempts),
+            commands=tuple(self._commands),
+        )
+        self._dirty.clear()
+        self._row_dirty = False
+        self._transitions, self._attempts, self._commands = [], [], []
+        self._event_reason = ""
+        return decision
+
+    def _event_body(self) -> EventBody:
+        return EventBody(
+            state=self.state,
+            run=self.run,
+            transitions=tuple(self._transitions),
+            progress=self.progress,
+            reason=self._event_reason,
+        )
+
+    def _instance_change(self) -> InstanceChange | None:
+        if not self._row_dirty:
+            return None
+        change = InstanceChange(self.instance_row(), self._saved)
+        self._saved = InstanceGuard(self.phase, self.hold, self.run)
+        return change
+
+    def _task_change(self, task: Task) -> TaskChange:
+        change = TaskChange(self.task_row(task), task.saved)
+        task.saved = TaskGuard(task.state, task.attempt)
+        task.result = task.error = msgspec.UNSET
+        return change
+
+    @property
+    def held(self) -> bool:
+        return self.hold is not Hold.NONE
+
+    @property
+    def at_end(self) -> bool:
+        return self.phase is Phase.END

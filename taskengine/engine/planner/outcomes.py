@@ -1,0 +1,122 @@
+"""How an attempt ended, or that its wait is over: what becomes of the task."""
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.ledger import Task, encode_failure
+from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.retry import delay_us, may_retry
+from taskengine.model.messages import Settled, TaskDue
+from taskengine.model.records import Outcome, ParkKind, TaskFailure
+from taskengine.model.states import Phase, TaskMove, TaskState
+
+__all__ = ["on_settled", "on_task_due"]
+
+_REASON_CHARS = 500
+
+
+def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
+    """A report counts only if its attempt is the current one and still holds its slot."""
+    task = plan.ledger.tasks[message.ordinal]
+    if task.attempt != message.attempt or not task.slot:
+        plan.stale += 1
+        return
+    plan.leave_slot(task)
+    if message.started_us is not None:
+        task.started_us = message.started_us
+    match message.outcome:
+        case Outcome.OK:
+            _succeed(plan, task, message.result, now_us)
+        case Outcome.FAIL | Outcome.TIMEOUT:
+            _fail(plan, task, message, now_us)
+        case Outcome.SKIP:
+            plan.ledger.move(task, TaskMove.WHEN_FALSE, now_us)
+            plan.settle(task, now_us)
+        case Outcome.PARK:
+            _park(plan, task, message, now_us)
+        case Outcome.INTERRUPTED | Outcome.LOST:
+            _interrupted(plan, task, message, now_us)
+
+
+def on_task_due(plan: Plan, message: TaskDue, now_us: Micros) -> None:
+    """A delay is over. It is recorded in a pause too; what it frees waits in the queue."""
+    task = plan.ledger.tasks[message.ordinal]
+    if task.attempt != message.attempt or task.due_us is None or task.due_us > now_us or task.queued:
+        plan.stale += 1
+    elif task.state is TaskState.RETRYING:
+        plan.make_eligible(task, now_us)
+    elif task.state is TaskState.WAITING and task.park is ParkKind.SLEEP:
+        _succeed(plan, task, None, now_us)
+    else:
+        plan.stale += 1
+
+
+def _succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> None:
+    ledger = plan.ledger
+    if result is not None:
+        task.result = result
+    if task.tries:
+        task.error = None
+    task.body_seq = ledger.next_body_seq
+    ledger.next_body_seq += 1
+    ledger.move(task, TaskMove.SUCCEED, now_us)
+    plan.settle(task, now_us)
+
+
+def _fail(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+    ledger = plan.ledger
+    task.tries += 1
+    policy = ledger.shape.specs[task.ordinal].retry or message.retry
+    failure = message.error
+    if policy is not None and _may_go_on(plan, task) and may_retry(policy, task.tries, failure):
+        ledger.keep_attempt(task, message.outcome, now_us, failure)
+        seed = f"{ledger.id}/{task.ordinal}/{task.attempt}"
+        task.due_us = Micros(now_us + delay_us(policy, task.tries, failure, seed))
+        _keep_error(task, failure)
+        ledger.move(task, TaskMove.RETRY, now_us, _reason(failure))
+        plan.arm(task)
+        return
+    _keep_error(task, failure)
+    move = TaskMove.EXPIRE if message.outcome is Outcome.TIMEOUT else TaskMove.GIVE_UP
+    ledger.move(task, move, now_us, _reason(failure))
+    plan.settle(task, now_us)
+
+
+def _may_go_on(plan: Plan, task: Task) -> bool:
+    return plan.ledger.phase in (Phase.RUN, Phase.DRAIN) and plan.may_begin(task)
+
+
+def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+    ledger = plan.ledger
+    if not _may_go_on(plan, task):
+        _cancel(plan, task, now_us)
+        return
+    assert message.park is not None, "a parked attempt says what it waits for"
+    task.park, task.key, task.due_us = message.park.kind, message.park.key, message.park.due_us
+    task.result = message.park.result
+    ledger.move(task, TaskMove.PARK, now_us)
+    if task.due_us is not None:
+        plan.arm(task)
+
+
+def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+    """We stopped it: cancelled if that was the aim, else it runs again and the attempt does not count."""
+    if not _may_go_on(plan, task):
+        _cancel(plan, task, now_us)
+        return
+    plan.ledger.keep_attempt(task, Outcome.INTERRUPTED, now_us, message.error)
+    plan.ledger.move(task, TaskMove.INTERRUPT, now_us)
+    plan.make_eligible(task, now_us)
+
+
+def _cancel(plan: Plan, task: Task, now_us: Micros) -> None:
+    reason = "stopped" if plan.ledger.phase is Phase.DRAIN else "cancelled"
+    plan.ledger.move(task, TaskMove.CANCEL, now_us, reason)
+    plan.settle(task, now_us)
+
+
+def _keep_error(task: Task, failure: TaskFailure | None) -> None:
+    if failure is not None:
+        task.error = encode_failure(failure)
+
+
+def _reason(failure: TaskFailure | None) -> str:
+    return "" if failure is None else f"{failure.type}: {failure.message}"[:_REASON_CHARS]

@@ -1,0 +1,347 @@
+"""The mechanism of the planner: agenda, triggers, offers, sweeps and the end of one instance. Pure.
+
+A cascade does not recurse: ended tasks go on an agenda, each message works off a bounded part of it (`work`), and
+`unfinished_business` tells the caller to come back. What a message means is decided in `decide.py`; it makes moves
+through the methods here.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.effects import (
+    Arm,
+    ArmDeadline,
+    Effect,
+    Ended,
+    Interrupt,
+    Offer,
+)
+from taskengine.engine.planner.ledger import Ledger, Task
+from taskengine.engine.planner.shape import Shape
+from taskengine.engine.planner.trigger import TriggerVerdict, judge
+from taskengine.model.definition import OnFailure
+from taskengine.model.ids import Ordinal
+from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskRow, Verdict
+from taskengine.model.states import (
+    Hold,
+    InstanceState,
+    Phase,
+    PhaseMove,
+    TaskMove,
+    TaskState,
+)
+
+__all__ = ["Plan"]
+
+_FINAL_BY_VERDICT = {
+    Verdict.NONE: InstanceState.SUCCESS,
+    Verdict.SUCCESS: InstanceState.SUCCESS,
+    Verdict.FAILED: InstanceState.FAILED,
+    Verdict.TIMED_OUT: InstanceState.TIMED_OUT,
+    Verdict.CANCELLED: InstanceState.CANCELLED,
+}
+
+
+class Plan:
+    """One instance's planner.
+
+    agenda_limit     steps (dependents looked at, tasks swept or offered) that one message may take
+    max_recoveries   unclean ends in a row after which a task is taken for the culprit; 0: never
+    stale            messages that came too late and were dropped
+    """
+
+    def __init__(self, ledger: Ledger, *, agenda_limit: int = 256, max_recoveries: int = 5) -> None:
+        self.ledger = ledger
+        self.max_recoveries = max_recoveries
+        self.stale = 0
+        self.effects: list[Effect] = []
+        self._agenda_limit = agenda_limit
+        self._settled: deque[tuple[Task, int]] = deque()  # and the position among its dependents
+        self._sweep: deque[int] = deque()
+        self._ready: list[int] = []
+        self._suspects: deque[int] = deque()
+        self._suspects_active = 0
+        self.one_suspect_at_a_time = False
+
+    @classmethod
+    def new(cls, shape: Shape, row: InstanceRow, *, agenda_limit: int = 256, max_recoveries: int = 5) -> "Plan":
+        """The plan of an instance that has no row yet; its first message is `Start`."""
+        return cls(Ledger(shape, row), agenda_limit=agenda_limit, max_recoveries=max_recoveries)
+
+    @classmethod
+    def load(
+        cls,
+        shape: Shape,
+        row: InstanceRow,
+        tasks: Iterable[TaskRow],
+        commands: Iterable[CommandRow] = (),
+        *,
+        last_seq: int,
+        agenda_limit: int = 256,
+        max_recoveries: int = 5,
+    ) -> "Plan":
+        """The plan of an instance as the store has it; its first message is `Recovered`."""
+        ledger = Ledger(shape, row, last_seq=last_seq)
+        ledger.restore(tasks, commands)
+        return cls(ledger, agenda_limit=agenda_limit, max_recoveries=max_recoveries)
+
+    # -- what the actor asks ------------------------------------------------------------------------------------
+
+    def cut(self, now_us: Micros) -> tuple[Decision | None, list[Effect]]:
+        """All that was decided since the last cut, and the effects in their order."""
+        effects, self.effects = self.effects, []
+        return self.ledger.cut(now_us), effects
+
+    @property
+    def unfinished_business(self) -> bool:
+        """There is more to decide without any new message: send `Continue`."""
+        return bool(self._settled or self._sweep or (self._ready and self._may_offer()) or self._next_suspect())
+
+    @property
+    def resting(self) -> bool:
+        """Nothing runs, is offered, or could be: only a timer or a command can change something."""
+        return not self.ledger.active and not self.unfinished_business and not self.ledger.at_end
+
+    # -- what the other modules of the planner call ------------------------------------------------------------
+
+    def set_deadline(self, now_us: Micros) -> None:
+        """A new run's timeout begins."""
+        timeout_us = self.ledger.shape.timeout_us
+        self.ledger.deadline_us = None if timeout_us is None else Micros(now_us + timeout_us)
+        self.ledger.deadline_left_us = None
+        self.arm_deadline()
+
+    def arm_deadline(self) -> None:
+        if self.ledger.deadline_us is not None:
+            self.effects.append(ArmDeadline(self.ledger.run, self.ledger.deadline_us))
+
+    def arm(self, task: Task) -> None:
+        assert task.due_us is not None, "only a task with a due time is armed"
+        self.effects.append(Arm(Ordinal(task.ordinal), task.attempt, task.due_us))
+
+    def enter_cancel(self, move: PhaseMove, now_us: Micros) -> None:
+        """Nothing starts any more; what waits is cancelled, what runs is interrupted. Lifts a pause."""
+        ledger = self.ledger
+        ledger.hold = Hold.NONE
+        ledger.deadline_us = ledger.deadline_left_us = None
+        ledger.step(move)
+        self.sweep_all()
+
+    def sweep(self, ordinals: Iterable[int]) -> None:
+        """Look at these tasks again, within the agenda's limit; what was still to be looked at before is forgotten."""
+        self._sweep = deque(ordinals)
+
+    def sweep_all(self) -> None:
+        self.sweep(range(len(self.ledger.tasks)))
+
+    def interrupt(self, task: Task) -> None:
+        self.effects.append(Interrupt(Ordinal(task.ordinal), task.attempt))
+
+    def settle(self, task: Task, now_us: Micros) -> None:
+        """A task has made its move into a final state: its dependents hear of it, and perhaps the instance."""
+        task.queued = False
+        if self.ledger.shape.dependents[task.ordinal]:
+            self._settled.append((task, 0))
+        if task.state in (TaskState.FAILED, TaskState.TIMED_OUT):
+            self._on_failure(task)
+
+    def leave_slot(self, task: Task) -> None:
+        """The attempt has ended: its slot is free."""
+        task.slot = False
+        self.ledger.active -= 1
+        self._forget_suspect(task)
+        task.losses = 0
+        task.suspect = False
+
+    def may_begin(self, task: Task) -> bool:
+        """Whether the phase lets this task start (again)."""
+        phase = self.ledger.phase
+        if phase is Phase.RUN:
+            return True
+        if phase is Phase.DRAIN:
+            return self.ledger.shape.cleanup[task.ordinal] or (task.begun and not self.ledger.hard)
+        return False
+
+    def make_eligible(self, task: Task, now_us: Micros) -> None:
+        """Its dependencies say go: queue it for an offer, or stop it when the phase no longer lets it start."""
+        if self.may_begin(task):
+            self.queue(task)
+        else:
+            stop = TaskMove.STOP if self.ledger.phase is Phase.DRAIN and not task.begun else TaskMove.CANCEL
+            self.ledger.move(task, stop, now_us, "stopped" if self.ledger.phase is Phase.DRAIN else "cancelled")
+            self.settle(task, now_us)
+
+    def queue(self, task: Task) -> None:
+        if task.queued:
+            return
+        task.queued = True
+        if task.suspect and self.one_suspect_at_a_time:
+            self._suspects.append(task.ordinal)
+        else:
+            heappush(self._ready, task.ordinal)
+
+    def drop_queues(self) -> None:
+        """Forget who is queued, as a new run does; every open task is judged again."""
+        self._ready.clear()
+        self._suspects.clear()
+        self._suspects_active = 0
+        self._settled.clear()
+        self._sweep.clear()
+        for task in self.ledger.tasks:
+            task.queued = False
+
+    # -- the agenda --------------------------------------------------------------------------------------------
+
+    def work(self, now_us: Micros) -> None:
+        """Do a bounded part of what is on the agenda; the last step of every message."""
+        budget = self._agenda_limit
+        while self._settled and budget > 0:
+            budget -= self._tell_dependents(budget, now_us)
+        while self._sweep and budget > 0:
+            self._look_at(self.ledger.tasks[self._sweep.popleft()], now_us)
+            budget -= 1
+            while self._settled and budget > 0:
+                budget -= self._tell_dependents(budget, now_us)
+        self._offer(budget, now_us)
+        self._finish_if_done(now_us)
+
+    def _tell_dependents(self, budget: int, now_us: Micros) -> int:
+        """Work off one ended task; how many steps it took."""
+        ended, position = self._settled.popleft()
+        dependents = self.ledger.dependents(ended)
+        stop = min(len(dependents), position + budget)
+        for ordinal in dependents[position:stop]:
+            task = self.ledger.note_dependency(ordinal, ended)
+            if task.state is TaskState.PENDING and not task.queued:
+                self.judge(task, now_us)
+        if stop < len(dependents):
+            self._settled.appendleft((ended, stop))
+        return max(1, stop - position)
+
+    def judge(self, task: Task, now_us: Micros) -> None:
+        """Look at a Pending task's dependencies and act on the verdict."""
+        ledger = self.ledger
+        need = len(ledger.shape.dependencies[task.ordinal])
+        verdict = judge(ledger.shape.specs[task.ordinal].trigger, need, task.ok, task.bad, task.skipped)
+        if ledger.phase is Phase.DRAIN and verdict is TriggerVerdict.BLOCK and not task.failed:
+            # Only stopped tasks in its way so far. Wait for the rest, so that order plays no part.
+            if task.ok + task.bad + task.skipped < need:
+                return
+            verdict = TriggerVerdict.GO
+        match verdict:
+            case TriggerVerdict.WAIT:
+                return
+            case TriggerVerdict.GO:
+                self.make_eligible(task, now_us)
+                return
+            case TriggerVerdict.BLOCK:
+                ledger.move(task, TaskMove.BLOCK, now_us)
+            case TriggerVerdict.SKIP:
+                ledger.move(task, TaskMove.TRIGGER_SKIP, now_us)
+        self.settle(task, now_us)
+
+    def _look_at(self, task: Task, now_us: Micros) -> None:
+        """One step of a sweep: what the phase wants of this task now."""
+        phase = self.ledger.phase
+        if phase is Phase.RUN or phase is Phase.DRAIN:
+            if self.ledger.hard and phase is Phase.DRAIN:
+                self._stop_hard(task, now_us)
+            if task.state is TaskState.PENDING and not task.queued:
+                self.judge(task, now_us)
+        elif phase is Phase.CANCEL:
+            self._cancel_task(task, now_us)
+
+    def _cancel_task(self, task: Task, now_us: Micros) -> None:
+        if task.settled:
+            return
+        if task.slot:
+            self.interrupt(task)
+            return
+        if task.state is TaskState.READY:
+            self.withdraw(task)
+        self.ledger.move(task, TaskMove.CANCEL, now_us)
+        self.settle(task, now_us)
+
+    def _stop_hard(self, task: Task, now_us: Micros) -> None:
+        """on_failure: cancel. What runs or waits is cancelled; clean-up tasks are left to run."""
+        if self.ledger.shape.cleanup[task.ordinal]:
+            return
+        if task.slot:
+            self.interrupt(task)
+        elif task.state in (TaskState.RETRYING, TaskState.WAITING):
+            self.ledger.move(task, TaskMove.CANCEL, now_us, "stopped")
+            self.settle(task, now_us)
+
+    def withdraw(self, task: Task) -> None:
+        """The offer is void: its grant, if it comes, will be declined."""
+        self.ledger.active -= 1
+        self._forget_suspect(task)
+
+    def _forget_suspect(self, task: Task) -> None:
+        if task.suspect and self._suspects_active:
+            self._suspects_active -= 1
+
+    def _may_offer(self) -> bool:
+        ledger = self.ledger
+        if ledger.held or ledger.phase not in (Phase.RUN, Phase.DRAIN):
+            return False
+        limit = ledger.shape.max_active
+        return limit is None or ledger.active < limit
+
+    def _next_suspect(self) -> bool:
+        return bool(self._suspects) and not self._suspects_active and self._may_offer()
+
+    def _offer(self, budget: int, now_us: Micros) -> None:
+        while budget > 0 and self._may_offer():
+            if self._next_suspect():
+                task = self.ledger.tasks[self._suspects.popleft()]
+            elif self._ready:
+                task = self.ledger.tasks[heappop(self._ready)]
+            else:
+                return
+            budget -= 1
+            if task.queued:
+                task.queued = False
+                self._offer_task(task, now_us)
+
+    def _offer_task(self, task: Task, now_us: Micros) -> None:
+        if not self.may_begin(task):
+            self.make_eligible(task, now_us)
+            return
+        task.attempt += 1
+        task.due_us = None
+        task.started_us = None
+        if task.suspect and self.one_suspect_at_a_time:
+            self._suspects_active += 1
+        self.ledger.active += 1
+        self.ledger.move(task, TaskMove.OFFER, now_us)
+        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt))
+
+    # -- the instance ------------------------------------------------------------------------------------------
+
+    def _on_failure(self, task: Task) -> None:
+        ledger = self.ledger
+        if ledger.shape.specs[task.ordinal].continue_on_failure:
+            return
+        ledger.give_verdict(Verdict.FAILED, f"task {ledger.shape.names[task.ordinal]!r} failed: {task.reason}")
+        if ledger.phase is Phase.RUN and ledger.shape.on_failure is not OnFailure.CONTINUE:
+            ledger.hard = ledger.shape.on_failure is OnFailure.CANCEL
+            ledger.step(PhaseMove.FAIL)
+            if ledger.hard:
+                self.sweep_all()
+
+    def _finish_if_done(self, now_us: Micros) -> None:
+        ledger = self.ledger
+        if ledger.open or ledger.active or self._settled or ledger.phase in (Phase.NEW, Phase.END):
+            return
+        ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
+        if ledger.verdict is Verdict.NONE:
+            ledger.verdict = Verdict.SUCCESS
+        ledger.hold = Hold.NONE
+        ledger.deadline_us = ledger.deadline_left_us = None
+        ledger.finished_us = now_us
+        ledger.step(PhaseMove.FINISH, ledger.error)
+        self.drop_queues()
+        self.effects.append(Ended(ledger.final, ledger.run))

@@ -1,0 +1,85 @@
+"""The first decision after an instance was read back: what was cut off, who is suspect, what goes on.
+
+Committed before anything is offered, like every decision.
+"""
+
+from taskengine.clock import Micros
+from taskengine.engine.planner.ledger import Task, encode_failure
+from taskengine.engine.planner.plan import Plan
+from taskengine.model.messages import Recovered
+from taskengine.model.records import Outcome, TaskFailure
+from taskengine.model.states import Hold, Phase, TaskMove, TaskState
+
+__all__ = ["on_recovered"]
+
+_LOST = TaskFailure(
+    type="lost",
+    message="the process ended while the attempt ran; the task is at_most_once, so it is not repeated",
+    retryable=False,
+)
+
+
+def on_recovered(plan: Plan, message: Recovered, now_us: Micros) -> None:
+    """Judge every task again from its row. Timers keep their due time; past ones fire at once."""
+    ledger = plan.ledger
+    if ledger.at_end:
+        return
+    for task in ledger.tasks:
+        if task.state is TaskState.RUNNING:
+            _lost(plan, task, now_us)
+        elif task.state is TaskState.READY and not message.clean:
+            _suspect(plan, task)
+    plan.one_suspect_at_a_time = any(task.losses > 1 for task in ledger.tasks)
+    _quarantine_culprits(plan)
+    for task in ledger.tasks:
+        _take_up(plan, task, now_us)
+    if ledger.phase in (Phase.RUN, Phase.DRAIN, Phase.CANCEL):
+        plan.sweep_all()
+    plan.arm_deadline()
+
+
+def _lost(plan: Plan, task: Task, now_us: Micros) -> None:
+    """Found Running after an unclean end."""
+    ledger = plan.ledger
+    task.losses += 1
+    task.suspect = True
+    if ledger.phase not in (Phase.RUN, Phase.DRAIN):
+        ledger.move(task, TaskMove.CANCEL, now_us, "cancelled")
+        plan.settle(task, now_us)
+    elif ledger.shape.specs[task.ordinal].at_most_once:
+        task.error = encode_failure(_LOST)
+        ledger.move(task, TaskMove.LOSE_ONCE, now_us, f"{_LOST.type}: {_LOST.message}")
+        plan.settle(task, now_us)
+    else:
+        ledger.keep_attempt(task, Outcome.LOST, now_us, None)
+        ledger.move(task, TaskMove.LOSE, now_us)
+
+
+def _suspect(plan: Plan, task: Task) -> None:
+    if not task.suspect:
+        task.suspect = True
+        plan.ledger.touch(task)
+
+
+def _quarantine_culprits(plan: Plan) -> None:
+    ledger = plan.ledger
+    if not plan.max_recoveries or ledger.phase not in (Phase.RUN, Phase.DRAIN):
+        return
+    culprits = [task for task in ledger.tasks if task.losses >= plan.max_recoveries and not task.settled]
+    if culprits:
+        names = ", ".join(ledger.shape.names[task.ordinal] for task in culprits[:5])
+        ledger.hold = Hold.QUARANTINED
+        ledger.touch_instance(f"the process died {plan.max_recoveries} times in a row while this ran: {names}")
+
+
+def _take_up(plan: Plan, task: Task, now_us: Micros) -> None:
+    """Bring back what memory held: places in the queue, timers."""
+    match task.state:
+        case TaskState.READY:
+            plan.make_eligible(task, now_us)
+        case TaskState.PENDING if task.begun:
+            plan.make_eligible(task, now_us)
+        case TaskState.RETRYING | TaskState.WAITING if task.due_us is not None:
+            plan.arm(task)
+        case _:
+            pass
