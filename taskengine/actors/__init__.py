@@ -6,6 +6,18 @@ from taskengine.actors.future import AsyncFuture
 from taskengine.actors.household import Spawned
 from taskengine.actors.letters import DeadLetter, DeadLetters
 from taskengine.actors.ref import ActorGone, ActorProxy, ActorRef
+from taskengine.actors.runqueue import Limits
+from taskengine.actors.supervision import (
+    ChildSpec,
+    Restart,
+    RestartsExhausted,
+    RestartWhen,
+    StartChild,
+    Supervisor,
+    Verdict,
+    on_child_exit,
+)
+from taskengine.actors.timers import Timer, Timers
 from taskengine.actors.tree import ActorInfo
 
 __all__ = [
@@ -16,10 +28,21 @@ __all__ = [
     "AsyncActor",
     "AsyncFuture",
     "ChildEnded",
+    "ChildSpec",
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
+    "Limits",
+    "Restart",
+    "RestartWhen",
+    "RestartsExhausted",
     "Spawned",
+    "StartChild",
+    "Supervisor",
+    "Timer",
+    "Timers",
+    "Verdict",
     "current_dispatcher",
+    "on_child_exit",
     "using",
 ]

@@ -4,7 +4,7 @@ import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self
 
 import msgspec
@@ -16,7 +16,7 @@ from taskengine.actors.ref import ActorRef, Inbox
 if TYPE_CHECKING:
     from taskengine.actors.dispatcher import Dispatcher
 
-__all__ = ["AsyncActor", "ChildEnded", "bind_context", "current_dispatcher", "using"]
+__all__ = ["AsyncActor", "ChildEnded", "current_dispatcher", "set_current", "using"]
 
 _CURRENT: ContextVar["Dispatcher"] = ContextVar("taskengine_dispatcher")
 _HANDLERS: Final = ("on_receive", "on_start", "on_stop", "on_failure", "on_idle", "on_child_ended")
@@ -150,11 +150,9 @@ def current_dispatcher() -> "Dispatcher":
     return _CURRENT.get()
 
 
-def bind_context(dispatcher: "Dispatcher") -> Context:
-    """A copy of the present context in which this dispatcher is the current one; its handlers run in it."""
-    context = copy_context()
-    context.run(_CURRENT.set, dispatcher)
-    return context
+def set_current(dispatcher: "Dispatcher") -> None:
+    """Make it the current dispatcher of the present context, for good."""
+    _CURRENT.set(dispatcher)
 
 
 @contextmanager

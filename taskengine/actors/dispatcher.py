@@ -1,9 +1,4 @@
-"""Runs actors on one asyncio loop. The only place that makes tasks.
-
-One run queue for all actors, one `call_soon` for a burst of runnable ones (2.6 times cheaper than one per
-actor), a bounded number of messages per activation, and a time slice, after which the loop gets its turn:
-with 0.3 ms a web server on the same loop answers in half a millisecond while the actors are busy.
-"""
+"""The actor system: starts actors and tasks, and sees them out. The only place that makes tasks."""
 
 import asyncio
 import itertools
@@ -13,15 +8,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from threading import get_ident
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from pykka._envelope import Envelope
-from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
+from pykka.messages import _ActorStop
 
-from taskengine.actors.actor import AsyncActor, ChildEnded, bind_context
+from taskengine.actors.actor import AsyncActor, ChildEnded, set_current
 from taskengine.actors.household import Household, Spawned
 from taskengine.actors.letters import DeadLetters
 from taskengine.actors.ref import ActorGone, ActorRef
+from taskengine.actors.runqueue import ADOPT, BEGIN, DISCARD, LEAVE, Limits, RunQueue, Signal, gone
 from taskengine.actors.tree import ActorInfo, walk
 from taskengine.ambient import Ambient
 from taskengine.errors import Unavailable
@@ -31,33 +27,14 @@ __all__ = ["Dispatcher"]
 A = TypeVar("A", bound=AsyncActor)
 
 
-class _Signal:
-    """A message of the dispatcher to itself."""
-
-    __slots__ = ()
-
-
-_BEGIN: Final = _Signal()  # first message of an actor: call on_start
-_LEAVE: Final = _Signal()  # last message of an actor that leaves by itself
-_ADOPT: Final = _Signal()  # from another thread: the actor is built, let it run
-_DISCARD: Final = _Signal()  # from another thread: its constructor raised
-
-_SPECIAL: Final = frozenset({Envelope, _ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr, ChildEnded, _Signal})
-_SPARE_MAILBOXES: Final = 64
-_SLOW_S: Final = 0.1
-"""A burst that overran its slice by this much is reported: it held up everything else on the loop."""
-
-
-class Dispatcher:
+class Dispatcher(RunQueue):
     """One actor system on one loop: the one that runs when it is made, or when the first actor starts.
 
-    burst          most messages an actor handles before others get their turn
-    slice_s        seconds of actors before the loop gets its turn. A single handler is never interrupted.
-    turn_messages  the same as a number of messages, for a `timer` that does not move
-    timer          what the slice is measured with. Real time even in tests, since the slice protects the
-                   real loop; a simulation that must repeat itself passes a timer that stands still.
-    on_fatal       called once, on the loop's thread, when KeyboardInterrupt or SystemExit came out of a
-                   handler or a spawned KeyboardInterrupt; the orderly stop has begun by then
+    limits    how long actors may hold the loop
+    timer     what the time slice is measured with. Real time even in tests, since the slice protects the real
+              loop; a simulation that must repeat itself passes a timer that stands still.
+    on_fatal  called once, on the loop's thread, when a handler raised KeyboardInterrupt or SystemExit, or a
+              spawned coroutine KeyboardInterrupt; the orderly stop has begun by then
 
     Threads: `tell`, `ask`, `stop` of refs and `start` are for any thread, the rest for the loop's.
     """
@@ -66,46 +43,31 @@ class Dispatcher:
         self,
         ambient: Ambient | None = None,
         *,
-        burst: int = 64,
-        slice_s: float = 0.0003,
-        turn_messages: int = 4096,
+        limits: Limits | None = None,
         timer: Callable[[], float] = time.perf_counter,
         on_fatal: Callable[[BaseException], object] | None = None,
     ) -> None:
-        self.ambient = ambient or Ambient()
+        super().__init__(ambient or Ambient(), limits or Limits(), timer)
+        self._context.run(set_current, self)
         self.dead_letters = DeadLetters(self.ambient.metrics)
-        self.thread: int | None = None
         self.alive = 0
-        self._burst = burst
-        self._slice_s = slice_s
-        self._turn_messages = turn_messages
-        self._timer = timer
+        """How many actors are not gone yet."""
         self._on_fatal = on_fatal
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._gone: asyncio.Future[None] | None = None
         self._root = Household()
         self._abandoned: set[Spawned] = set()
-        self._ready: deque[ActorRef[Any]] = deque()
-        self._armed = False  # a turn is scheduled, or running
-        self._deadline = 0.0
-        self._handled = 0
-        self._spare: list[deque[Any]] = []
-        self._inbound: deque[tuple[ActorRef[Any], Any]] = deque()
-        self._awake = False  # the loop has been asked to look at _inbound
+        self._gone: asyncio.Future[None] | None = None
         self._stopping = False
-        self._closed = False
+        self._lock = threading.Lock()
+        self._events: dict[ActorRef[Any], threading.Event] = {}
         self._names = itertools.count(1)
         self._name = self.ambient.ids.uuid7()
-        self._events: dict[ActorRef[Any], threading.Event] = {}
-        self._lock = threading.Lock()
-        self._context = bind_context(self)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return
         self._bind()
 
-    # -- life ---------------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------------------------------------------------
 
     def start(
         self,
@@ -144,16 +106,16 @@ class Dispatcher:
         if local:
             self._adopt(ref, home)
             if actor_class._begins:
-                self.wake(ref, _BEGIN)
+                self.wake(ref, BEGIN)
         else:
-            ref.mailbox = deque((_BEGIN,))  # held back: what the constructor tells it stays behind on_start
+            ref.mailbox = deque((BEGIN,))  # held back: what the constructor tells it stays behind on_start
         try:
             actor.__init__(*args, **kwargs)  # type: ignore[misc]  # __new__ without __init__ is ours
         except BaseException:
-            self._discard(ref) if local else self.post(ref, _DISCARD)
+            self._discard(ref) if local else self.post(ref, DISCARD)
             raise
         if not local:
-            self.post(ref, _ADOPT)
+            self.post(ref, ADOPT)
         return ref
 
     def spawn(
@@ -203,40 +165,14 @@ class Dispatcher:
         """The supervision tree, parents before children, siblings in the order of their start."""
         return list(walk(self._root))
 
-    # -- for refs and actors ------------------------------------------------------------------------------
-
-    def wake(self, ref: ActorRef[Any], message: Any) -> None:
-        """Deliver to a ref whose mailbox is None. Loop's thread only."""
-        if ref.actor is None:
-            self._refuse(ref, message)
-            return
-        spare = self._spare
-        ref.mailbox = mailbox = spare.pop() if spare else deque()
-        mailbox.append(message)
-        self._ready.append(ref)
-        if not self._armed:
-            self._arm()
-
-    def post(self, ref: ActorRef[Any], message: Any) -> None:
-        """Deliver from another thread; one wake-up of the loop for a whole burst."""
-        self._inbound.append((ref, message))
-        if self._closed:
-            self._refuse_inbound()
-        elif not self._awake:
-            self._awake = True
-            assert self._loop is not None
-            try:
-                self._loop.call_soon_threadsafe(self._drain, context=self._context)
-            except RuntimeError:  # somebody closed the loop under us
-                self._closed = True
-                self._refuse_inbound()
+    # -- for refs, actors and tasks -------------------------------------------------------------------------
 
     def release(self, ref: ActorRef[Any]) -> bool:
         """See `AsyncActor.leave`."""
         mailbox = ref.mailbox
         if mailbox or mailbox is None:
-            return bool(mailbox and mailbox[0] is _LEAVE)
-        mailbox.append(_LEAVE)
+            return bool(mailbox and mailbox[0] is LEAVE)
+        mailbox.append(LEAVE)
         return True
 
     def unexpected(self, ref: ActorRef[Any], message: Any) -> None:
@@ -272,10 +208,12 @@ class Dispatcher:
             return
         try:
             self._context.run(on_done, outcome)
-        except Exception as exc:
+        except BaseException as exc:  # even a cancellation: the owner still has to hear of the end
             self.ambient.log.error("actor.on_done_failed", exc=exc)
+            if isinstance(exc, KeyboardInterrupt | SystemExit):
+                self._fatal(exc)
 
-    # -- the run queue ------------------------------------------------------------------------------------
+    # -- beginnings and ends --------------------------------------------------------------------------------
 
     def _bind(self) -> None:
         try:
@@ -287,136 +225,13 @@ class Dispatcher:
         if self._stopping:
             self._gone.set_result(None)
 
-    def _arm(self) -> None:
-        assert self._loop is not None
-        self._armed = True
-        self._loop.call_soon(self._turn, context=self._context)
-
-    def _turn(self) -> None:
-        ready, timer = self._ready, self._timer
-        self._handled = 0
-        self._deadline = timer() + self._slice_s
-        try:
-            while ready:
-                self._activate(ref := ready.popleft())
-                if (over := timer() - self._deadline) >= 0 or self._handled >= self._turn_messages:
-                    if over > _SLOW_S:
-                        self._slow(ref, over)
-                    break
-        finally:
-            if ready:
-                self._arm()
-            else:
-                self._armed = False
-
-    def _slow(self, ref: ActorRef[Any], over_s: float) -> None:
-        self.ambient.metrics.count("actors.slow_bursts")
-        self.ambient.log.warning("actor.slow_burst", actor=str(ref), over_s=round(over_s, 3))
-
-    def _activate(self, ref: ActorRef[Any]) -> None:
-        """One burst of one actor. The hot path of the engine: everything rare is behind `_SPECIAL`."""
-        actor, mailbox = ref.actor, ref.mailbox
-        if actor is None or mailbox is None:  # its constructor raised after it had been told something
-            return
-        receive, timer, deadline, special = actor.on_receive, self._timer, self._deadline, _SPECIAL
-        count = min(len(mailbox), self._burst)
-        self._handled += count
-        try:
-            for _ in range(count):
-                message = mailbox.popleft()
-                if type(message) not in special:
-                    receive(message)
-                elif not self._special(ref, actor, message):
-                    return
-                if count > 1 and timer() >= deadline:
-                    break
-            if actor._idles:
-                actor.on_idle()
-        except BaseException as exc:
-            self._failed(ref, actor, exc)
-            return
-        self._rest(ref, mailbox)
-
-    def _rest(self, ref: ActorRef[Any], mailbox: deque[Any]) -> None:
-        if mailbox:
-            if mailbox[0] is _LEAVE:
-                mailbox.popleft()
-                self._end(ref)
-            else:
-                self._ready.append(ref)
-            return
-        ref.mailbox = None
-        if len(self._spare) < _SPARE_MAILBOXES:
-            self._spare.append(mailbox)
-
-    def _special(self, ref: ActorRef[Any], actor: AsyncActor, message: Any) -> bool:
-        """Everything but a plain message. False: the activation is over and the ref is taken care of."""
-        kind = type(message)
-        if kind is Envelope:
-            return self._answer(ref, actor, message)
-        if kind is _ActorStop:
-            self._end(ref)
-            return False
-        if kind is ChildEnded:
-            actor.on_child_ended(message)
-        elif message is _BEGIN:
-            self._begin(ref, actor)
-            return False
-        else:
-            actor._handle_receive(message)
-        return True
-
-    def _begin(self, ref: ActorRef[Any], actor: AsyncActor) -> None:
-        # An activation of its own: a failure in on_start is no on_failure, and no burst to be idle after.
-        try:
-            actor.on_start()
-        except BaseException as exc:
-            self._failed(ref, actor, exc, hook=False)
-        else:
-            assert ref.mailbox is not None
-            self._rest(ref, ref.mailbox)
-
-    def _answer(self, ref: ActorRef[Any], actor: AsyncActor, envelope: Envelope[Any]) -> bool:
-        future = envelope.reply_to
-        assert future is not None
-        if type(envelope.message) is _ActorStop:
-            self._end(ref, envelope)
-            return False
-        try:
-            answer = actor._handle_receive(envelope.message)
-        except Exception as exc:
-            self.ambient.log.info("actor.ask_failed", actor=str(ref), error=repr(exc))
-            future.set_exception((type(exc), exc, exc.__traceback__))
-        except BaseException as exc:
-            future.set_exception((ActorGone, _gone(ref, exc), None))
-            raise
-        else:
-            future.set(answer)
-        return True
-
-    def _drain(self) -> None:
-        self._awake = False  # before looking, so that who comes later wakes us again
-        inbound = self._inbound
-        for _ in range(len(inbound)):
-            ref, message = inbound.popleft()
-            if message is _ADOPT:
-                self._adopt_foreign(ref)
-            elif message is _DISCARD:
-                self._discard(ref)
-            elif ref.mailbox is not None:
-                ref.mailbox.append(message)
-            else:
-                self.wake(ref, message)
-
-    # -- beginnings and ends ------------------------------------------------------------------------------
-
     def _household(self, owner: ActorRef[Any] | None) -> Household:
         if owner is None:
             if self._stopping:
                 raise Unavailable("the actor system is stopping")
             return self._root
         if owner.actor is None or (owner.household is not None and owner.household.closing):
-            raise _gone(owner)
+            raise gone(owner)
         if owner.household is None:
             owner.household = Household()
         return owner.household
@@ -510,19 +325,11 @@ class Dispatcher:
             if type(message.message) is _ActorStop:
                 message.reply_to.set(False)
             else:
-                message.reply_to.set_exception((ActorGone, _gone(ref), None))
-        elif message is _ADOPT:
+                message.reply_to.set_exception((ActorGone, gone(ref), None))
+        elif message is ADOPT:
             self._silence(ref)
-        elif type(message) not in (_ActorStop, _Signal, ChildEnded):
+        elif type(message) not in (_ActorStop, Signal, ChildEnded):
             self.dead_letters.add(ref.actor_class.__name__, ref.key, message)
-
-    def _refuse_inbound(self) -> None:
-        while True:
-            try:
-                ref, message = self._inbound.popleft()
-            except IndexError:
-                return
-            self._refuse(ref, message)
 
     def _report(self, ref: ActorRef[Any], exc: BaseException) -> None:
         self.ambient.log.error("actor.failed", exc=exc, actor=str(ref))
@@ -549,9 +356,3 @@ class Dispatcher:
             self._bind()
         elif get_ident() != self.thread:
             raise RuntimeError(f"{what}() is for the loop's thread; send the actor a message instead")
-
-
-def _gone(ref: ActorRef[Any], cause: BaseException | None = None) -> ActorGone:
-    error = ActorGone(f"{ref} has stopped")
-    error.__cause__ = cause
-    return error
