@@ -10,14 +10,18 @@
       NotFound                 no such workflow, instance, task, function
       Conflict                 the state does not allow it, or a key was used for something else
         IllegalMove            the table has no edge for this move
+        DuplicateKey           the idempotency key has made another instance already
       StoreError
         StoreLocked            another process owns the file
         StoreCorrupt           rows that contradict each other
         SchemaTooNew           an older program met a newer database
         CommitFailed           the decision was not saved; safe to repeat with the same key
         LostInstance           a row was not where its owner left it
+        BatchRefused           the store's answer to a batch that cannot be applied; never leaves the checkpointer
+        StoreUnavailable       the database is busy, full or gone; the same again later may succeed
       Unavailable              the engine is stopping or not started; try again
       ActorDead                a message for an actor that has stopped
+      RestartsExhausted        a child failed more often than its supervisor allows
       JobError
         NonRetryable           raised by a job: no more attempts
         RetryAfter             raised by a job: the next attempt not before the delay
@@ -32,7 +36,7 @@ Constructor arguments equal `args`, so an error survives pickling. No HTTP here:
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -40,8 +44,10 @@ __all__ = [
     "ActorDead",
     "BadArguments",
     "BadResult",
+    "BatchRefused",
     "CommitFailed",
     "Conflict",
+    "DuplicateKey",
     "EvaluationFailed",
     "IllegalMove",
     "InvalidConfiguration",
@@ -55,11 +61,13 @@ __all__ = [
     "NotFound",
     "NotSupportedYet",
     "Problem",
+    "RestartsExhausted",
     "RetryAfter",
     "SchemaTooNew",
     "StoreCorrupt",
     "StoreError",
     "StoreLocked",
+    "StoreUnavailable",
     "TaskEngineError",
     "Unavailable",
     "UnknownFunction",
@@ -177,6 +185,19 @@ class IllegalMove(Conflict):
         return f"{self.kind}: no move {self.move} from {self.state}"
 
 
+class DuplicateKey(Conflict):
+    """Another instance of this workflow was started with this idempotency key; nothing was saved."""
+
+    code = "duplicate_key"
+
+    def __init__(self, workflow_id: str, key: str) -> None:
+        super().__init__(workflow_id, key)
+        self.workflow_id, self.key = workflow_id, key
+
+    def __str__(self) -> str:
+        return f"workflow {self.workflow_id!r}: the idempotency key {self.key!r} belongs to another instance"
+
+
 class StoreError(TaskEngineError):
     code = "store_error"
 
@@ -219,12 +240,49 @@ class LostInstance(CommitFailed):
     code = "lost_instance"
 
 
+class BatchRefused(StoreError):
+    """Nothing of the batch was applied and the same batch will be refused again.
+
+    table   where the first refused row was going
+    reason  `moved`: a row was not where it was expected; `exists`: a new row was there already;
+            `key`: an idempotency key is taken; `unfit`: a value that the database cannot hold
+    """
+
+    code = "batch_refused"
+
+    def __init__(self, table: str, reason: Literal["moved", "exists", "key", "unfit"]) -> None:
+        super().__init__(table, reason)
+        self.table, self.reason = table, reason
+
+    def __str__(self) -> str:
+        return f"a row of {self.table} was refused: {self.reason}"
+
+
+class StoreUnavailable(StoreError):
+    """Busy, full, or the connection is gone. Whether a batch was applied is unknown: send the same one again."""
+
+    code = "store_unavailable"
+
+
 class Unavailable(TaskEngineError):
     code = "unavailable"
 
 
 class ActorDead(TaskEngineError):
     code = "actor_dead"
+
+
+class RestartsExhausted(TaskEngineError):
+    """Its supervisor gives up; what killed the child the last time is the cause."""
+
+    code = "restarts_exhausted"
+
+    def __init__(self, child: str) -> None:
+        super().__init__(child)
+        self.child = child
+
+    def __str__(self) -> str:
+        return f"{self.child} failed too often"
 
 
 class JobError(TaskEngineError):

@@ -1,0 +1,138 @@
+"""What one transaction writes, and how many decisions become one.
+
+Pure. `merge` runs on the loop's thread for every commit, so it is written for speed.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from taskengine.errors import BatchRefused
+from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    Decision,
+    DefinitionRow,
+    EventRow,
+    FunctionRow,
+    InstanceChange,
+    InstanceGuard,
+    TaskChange,
+    TaskRow,
+    Write,
+)
+
+__all__ = ["Batch", "merge"]
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of one transaction; each instance and each task occurs once.
+
+    epoch, lane, number  name the batch: a row with these three is written in the same transaction, so a batch that is
+                         sent a second time is known to have committed
+    acknowledged         number of the lane's last batch that is known to have committed, 0: none; the rows of
+                         batches before it are deleted
+    """
+
+    epoch: int
+    lane: int
+    number: int
+    acknowledged: int
+    definitions: Sequence[DefinitionRow] = ()
+    functions: Sequence[FunctionRow] = ()
+    instances: Sequence[InstanceChange] = ()
+    tasks: Sequence[tuple[InstanceId, TaskChange]] = ()
+    attempts: Sequence[tuple[InstanceId, AttemptRow]] = ()
+    events: Sequence[EventRow] = ()
+    commands: Sequence[tuple[InstanceId, CommandRow]] = ()
+
+    @property
+    def rows(self) -> int:
+        """Without the row of the batch itself."""
+        return (
+            len(self.definitions)
+            + len(self.functions)
+            + len(self.instances)
+            + len(self.tasks)
+            + len(self.attempts)
+            + len(self.events)
+            + len(self.commands)
+        )
+
+
+def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknowledged: int) -> Batch:
+    """One batch out of writes in the order of their saves.
+
+    Several changes of one row become one: the first `expect`, the last row; a result or error that the last row
+    leaves UNSET is that of the one before.
+    Raises BatchRefused when a change does not expect what the change before it makes: applied one by one, the
+    second of them would be refused too.
+    """
+    definitions: list[DefinitionRow] = []
+    functions: dict[str, FunctionRow] = {}
+    instances: dict[InstanceId, InstanceChange] = {}
+    tasks: dict[tuple[InstanceId, Ordinal], TaskChange] = {}
+    attempts: list[tuple[InstanceId, AttemptRow]] = []
+    events: list[EventRow] = []
+    commands: list[tuple[InstanceId, CommandRow]] = []
+    for write in writes:
+        if type(write) is Decision:
+            owner = write.instance_id
+            events.append(write.event)
+            if (step := write.instance) is not None:
+                before = instances.get(owner)
+                instances[owner] = step if before is None else _join_instance(before, step)
+            for change in write.tasks:
+                key = (owner, change.row.ordinal)
+                earlier = tasks.get(key)
+                tasks[key] = change if earlier is None else _join_task(earlier, change)
+            for attempt in write.attempts:
+                attempts.append((owner, attempt))
+            for command in write.commands:
+                commands.append((owner, command))
+        elif type(write) is FunctionRow:
+            functions[write.name] = write
+        elif type(write) is DefinitionRow:
+            definitions.append(write)
+    return Batch(
+        epoch=epoch,
+        lane=lane,
+        number=number,
+        acknowledged=acknowledged,
+        definitions=definitions,
+        functions=list(functions.values()),
+        instances=list(instances.values()),
+        tasks=[(key[0], change) for key, change in tasks.items()],
+        attempts=attempts,
+        events=events,
+        commands=commands,
+    )
+
+
+def _join_instance(first: InstanceChange, then: InstanceChange) -> InstanceChange:
+    if then.expect is None:
+        raise BatchRefused("instances", "exists")
+    if then.expect != InstanceGuard(first.row.phase, first.row.hold, first.row.run):
+        raise BatchRefused("instances", "moved")
+    return InstanceChange(then.row, first.expect)
+
+
+def _join_task(first: TaskChange, then: TaskChange) -> TaskChange:
+    if then.expect is None:
+        raise BatchRefused("tasks", "exists")
+    if then.expect.state is not first.row.state or then.expect.attempt != first.row.attempt:
+        raise BatchRefused("tasks", "moved")
+    return TaskChange(keep_unset(then.row, first.row), first.expect)
+
+
+def keep_unset(row: TaskRow, before: TaskRow) -> TaskRow:
+    """`row`, with the result and the error of `before` where it leaves them UNSET."""
+    unset = msgspec.UNSET
+    if row.result is not unset and row.error is not unset:
+        return row
+    result = before.result if row.result is unset else row.result
+    error = before.error if row.error is unset else row.error
+    if result is row.result and error is row.error:
+        return row
+    return msgspec.structs.replace(row, result=result, error=error)

@@ -1,0 +1,156 @@
+"""The store as its callers see it: the life of an instance, not SQL.
+
+Writing is one verb, `commit`, and belongs to the checkpointer. Reading shows committed state only, never waits for
+a writer, and may be done by anyone on the loop's thread.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Protocol
+
+import msgspec
+
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    DefinitionRow,
+    EventRow,
+    FunctionRow,
+    InstanceRow,
+    TaskRow,
+)
+from taskengine.model.states import InstanceState
+from taskengine.store.batch import Batch
+
+__all__ = ["Loaded", "Store", "StoreStatus"]
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as an actor is rebuilt from, of one moment.
+
+    tasks     by ordinal, only those that have rows; result and error are UNSET
+    last_seq  of its events, 0: none
+    """
+
+    row: InstanceRow
+    tasks: list[TaskRow]
+    last_seq: int
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the store is.
+
+    address     for people, never with a password
+    schema      number of the newest migration that was applied; 0 where there are none
+    size_bytes  what it occupies, with its log; 0 in memory
+    instances   how many are in each state; states without one are left out
+    """
+
+    address: str
+    schema: int
+    size_bytes: int
+    instances: Mapping[InstanceState, int]
+
+
+class Store(Protocol):
+    """What every database offers. All verbs but `open` need an open store and raise Unavailable otherwise."""
+
+    @property
+    def epoch(self) -> int:
+        """Of this node, new and larger at every open; 0 before, and for a store that only reads."""
+        ...
+
+    async def open(self) -> None:
+        """Lock, migrate, take the node row with a new epoch.
+
+        Raises StoreLocked, SchemaTooNew, StoreCorrupt, InvalidConfiguration; the store is closed then.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let a running commit end, then let go of everything. Idempotent, also before `open`."""
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Apply all of it or nothing; on return it is durable. One call at a time, by the checkpointer only.
+
+        A batch whose own row is already there has committed before: returns without a second effect.
+        The definitions of a batch that are known stay as they are and become current; of functions the last one
+        stays. An existing instance never changes its workflow, version, params, creation time or key.
+        Raises   BatchRefused      a row was not where expected, or breaks a rule; replay the decisions one by one
+                 StoreUnavailable  busy, full, connection; whether it committed is unknown, send the same batch again
+                 anything else     is fatal: the process should end and recover at its next start
+        Crash    before, during or after: either all of the batch is there at the next open or nothing.
+        """
+        ...
+
+    async def instance(self, instance_id: InstanceId) -> InstanceRow | None: ...
+
+    async def instances(
+        self,
+        *,
+        workflow_id: WorkflowId | None = None,
+        states: Collection[InstanceState] = (),
+        limit: int = 20,
+        offset: int = 0,
+        descending: bool = True,
+        prefix: str = "",
+    ) -> list[InstanceRow]:
+        """A page of instances by (created_us, id). No states: any state. `prefix` is the beginning of the id."""
+        ...
+
+    async def count_instances(
+        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
+    ) -> int: ...
+
+    def unfinished(self) -> AsyncIterator[InstanceRow]:
+        """Instances that are not at their end, by (created_us, id); read in pages, so of no single moment."""
+        ...
+
+    async def load(self, instance_id: InstanceId) -> Loaded | None:
+        """The instance, its tasks and its revision, of one moment."""
+        ...
+
+    async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
+        """Whole rows, with result and error (None: has none), by ordinal, from behind `after`."""
+        ...
+
+    async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        """JSON by ordinal; tasks without a result are left out."""
+        ...
+
+    async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        """JSON of a TaskFailure by ordinal; tasks without an error are left out."""
+        ...
+
+    async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
+        """By seq, from behind `after`."""
+        ...
+
+    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
+        """By (ordinal, attempt); of one task or of all."""
+        ...
+
+    async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None: ...
+
+    async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
+        """In the order in which they were committed."""
+        ...
+
+    async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None: ...
+
+    async def definition(self, version: Version) -> DefinitionRow | None: ...
+
+    async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
+        """The version of that workflow that was saved last; saving an older one again makes it current."""
+        ...
+
+    async def workflows(self) -> list[DefinitionRow]:
+        """The current version of each workflow, by workflow id."""
+        ...
+
+    async def functions(self) -> list[FunctionRow]:
+        """By name."""
+        ...
+
+    async def status(self) -> StoreStatus: ...

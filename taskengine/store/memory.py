@@ -1,0 +1,339 @@
+"""The store without a database: for tests, the simulation and `memory://`. Everything is gone with the process.
+
+It keeps the same promises as the others apart from durability, and checks them in the same order. The simulation
+makes commits fail by wrapping `commit`, and crashes by taking a `snapshot` and opening a new store on it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.errors import BatchRefused, StoreLocked, Unavailable
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    DefinitionRow,
+    EventRow,
+    FunctionRow,
+    InstanceChange,
+    InstanceRow,
+    TaskChange,
+    TaskRow,
+)
+from taskengine.model.states import InstanceState, Phase
+from taskengine.store import codec
+from taskengine.store.batch import Batch, keep_unset
+from taskengine.store.interface import Loaded, StoreStatus
+
+__all__ = ["MemoryStore", "Snapshot"]
+
+
+class Snapshot:
+    """All committed rows of one moment. Opaque: hand it to a new MemoryStore."""
+
+    __slots__ = (
+        "attempts",
+        "batches",
+        "commands",
+        "current",
+        "definitions",
+        "epoch",
+        "events",
+        "functions",
+        "instances",
+        "keys",
+        "tasks",
+    )
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.batches: set[tuple[int, int, int]] = set()
+        self.definitions: dict[Version, DefinitionRow] = {}
+        self.current: dict[WorkflowId, Version] = {}
+        self.functions: dict[str, FunctionRow] = {}
+        self.instances: dict[InstanceId, InstanceRow] = {}
+        self.keys: dict[tuple[WorkflowId, str], InstanceId] = {}
+        self.tasks: dict[InstanceId, dict[int, TaskRow]] = {}
+        self.attempts: dict[InstanceId, dict[tuple[int, int], AttemptRow]] = {}
+        self.events: dict[InstanceId, dict[int, EventRow]] = {}
+        self.commands: dict[InstanceId, dict[CommandId, CommandRow]] = {}
+
+    def copy(self) -> "Snapshot":
+        """Rows are frozen and shared; the tables are not."""
+        twin = Snapshot()
+        twin.epoch, twin.batches = self.epoch, set(self.batches)
+        twin.definitions, twin.current = dict(self.definitions), dict(self.current)
+        twin.functions, twin.instances, twin.keys = dict(self.functions), dict(self.instances), dict(self.keys)
+        twin.tasks = {owner: dict(rows) for owner, rows in self.tasks.items()}
+        twin.attempts = {owner: dict(rows) for owner, rows in self.attempts.items()}
+        twin.events = {owner: dict(rows) for owner, rows in self.events.items()}
+        twin.commands = {owner: dict(rows) for owner, rows in self.commands.items()}
+        return twin
+
+
+class MemoryStore:
+    """See `interface.Store`. Closing keeps the rows, so the same object can be opened again."""
+
+    def __init__(self, ambient: Ambient, snapshot: Snapshot | None = None) -> None:
+        self._ambient = ambient
+        self._rows = Snapshot() if snapshot is None else snapshot.copy()
+        self._open = False
+        self._epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    def snapshot(self) -> Snapshot:
+        """A copy of what is committed; what a crash at this moment would leave. Also of a closed store."""
+        return self._rows.copy()
+
+    async def open(self) -> None:
+        rows = self._rows
+        rows.epoch += 1
+        rows.batches.clear()
+        self._epoch = rows.epoch
+        self._open = True
+
+    async def close(self) -> None:
+        self._open = False
+
+    async def commit(self, batch: Batch) -> None:
+        rows = self._tables()
+        # A turn of the loop, as a real commit takes one: others save meanwhile, and the simulation can interleave.
+        await asyncio.sleep(0)
+        if batch.epoch != self._epoch:
+            raise StoreLocked("memory://", f"epoch {self._epoch}; the batch is of epoch {batch.epoch}")
+        name = (batch.epoch, batch.lane, batch.number)
+        if name in rows.batches:
+            return
+        _check_fit(batch)
+        _check(rows, batch)
+        self._ambient.probe.reach("commit.applied")
+        _apply(rows, batch)
+        rows.batches -= {it for it in rows.batches if it[1] == batch.lane and it[2] < batch.acknowledged}
+        rows.batches.add(name)
+
+    async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
+        return self._tables().instances.get(instance_id)
+
+    async def instances(
+        self,
+        *,
+        workflow_id: WorkflowId | None = None,
+        states: Collection[InstanceState] = (),
+        limit: int = 20,
+        offset: int = 0,
+        descending: bool = True,
+        prefix: str = "",
+    ) -> list[InstanceRow]:
+        found = [row for row in self._select(workflow_id, states) if row.id.startswith(prefix)]
+        found.sort(key=_age, reverse=descending)
+        return found[offset : offset + limit]
+
+    async def count_instances(
+        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
+    ) -> int:
+        return sum(1 for _ in self._select(workflow_id, states))
+
+    def _select(self, workflow_id: WorkflowId | None, states: Collection[InstanceState]) -> Iterator[InstanceRow]:
+        for row in self._tables().instances.values():
+            if (workflow_id is None or row.workflow_id == workflow_id) and (not states or row.state in states):
+                yield row
+
+    async def unfinished(self) -> AsyncIterator[InstanceRow]:
+        rows = self._tables()
+        for old in sorted((row for row in rows.instances.values() if row.phase is not Phase.END), key=_age):
+            row = rows.instances[old.id]
+            if row.phase is not Phase.END:
+                yield row
+
+    async def load(self, instance_id: InstanceId) -> Loaded | None:
+        rows = self._tables()
+        row = rows.instances.get(instance_id)
+        if row is None:
+            return None
+        unset = msgspec.UNSET
+        tasks = [
+            msgspec.structs.replace(task, result=unset, error=unset)
+            for _, task in sorted(rows.tasks.get(instance_id, {}).items())
+        ]
+        return Loaded(row=row, tasks=tasks, last_seq=max(rows.events.get(instance_id, ()), default=0))
+
+    async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
+        tasks = self._tables().tasks.get(instance_id, {})
+        return [tasks[ordinal] for ordinal in sorted(tasks) if ordinal > after][:limit]
+
+    async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        tasks = self._named(instance_id, ordinals)
+        return {task.ordinal: task.result for task in tasks if isinstance(task.result, bytes)}
+
+    async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        tasks = self._named(instance_id, ordinals)
+        return {task.ordinal: task.error for task in tasks if isinstance(task.error, bytes)}
+
+    def _named(self, instance_id: InstanceId, ordinals: Iterable[int]) -> Iterator[TaskRow]:
+        tasks = self._tables().tasks.get(instance_id, {})
+        return (tasks[ordinal] for ordinal in sorted(set(ordinals)) if ordinal in tasks)
+
+    async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
+        events = self._tables().events.get(instance_id, {})
+        return [events[seq] for seq in sorted(events) if seq > after][:limit]
+
+    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
+        attempts = self._tables().attempts.get(instance_id, {})
+        return [attempts[key] for key in sorted(attempts) if ordinal is None or key[0] == ordinal]
+
+    async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
+        return self._tables().commands.get(instance_id, {}).get(command_id)
+
+    async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
+        return list(self._tables().commands.get(instance_id, {}).values())
+
+    async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
+        rows = self._tables()
+        found = rows.keys.get((workflow_id, key))
+        return None if found is None else rows.instances[found]
+
+    async def definition(self, version: Version) -> DefinitionRow | None:
+        return self._tables().definitions.get(version)
+
+    async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
+        rows = self._tables()
+        version = rows.current.get(workflow_id)
+        return None if version is None else rows.definitions[version]
+
+    async def workflows(self) -> list[DefinitionRow]:
+        rows = self._tables()
+        return [rows.definitions[version] for _, version in sorted(rows.current.items())]
+
+    async def functions(self) -> list[FunctionRow]:
+        return [row for _, row in sorted(self._tables().functions.items())]
+
+    async def status(self) -> StoreStatus:
+        counts = Counter(row.state for row in self._tables().instances.values())
+        return StoreStatus(address="memory://", schema=0, size_bytes=0, instances=dict(counts))
+
+    def _tables(self) -> Snapshot:
+        if not self._open:
+            raise Unavailable("the store is not open")
+        return self._rows
+
+
+def _age(row: InstanceRow) -> tuple[int, str]:
+    return (row.created_us, row.id)
+
+
+def _check_fit(batch: Batch) -> None:
+    """Every row takes the form it would have in a database. Raises BatchRefused."""
+    makers: tuple[tuple[str, Iterable[codec.Values]], ...] = (
+        ("definitions", (codec.definition_values(row) for row in batch.definitions)),
+        ("functions", (codec.function_values(row) for row in batch.functions)),
+        ("instances", (codec.instance_values(change.row) for change in batch.instances)),
+        ("tasks", (codec.task_values(owner, change.row) for owner, change in batch.tasks)),
+        ("attempts", (codec.attempt_values(owner, row) for owner, row in batch.attempts)),
+        ("events", (codec.event_values(row) for row in batch.events)),
+        ("commands", (codec.command_values(owner, row) for owner, row in batch.commands)),
+    )
+    for table, values in makers:
+        try:
+            codec.check_fit(values)
+        except Exception as exc:  # making values is pure: whatever it raises is the record's fault
+            raise BatchRefused(table, "unfit") from exc
+
+
+def _check(rows: Snapshot, batch: Batch) -> None:
+    """Would all of it apply? Raises BatchRefused; changes nothing."""
+    _check_instances(rows, batch.instances)
+    for owner, task in batch.tasks:
+        _check_task(rows.tasks.get(owner, {}).get(task.row.ordinal), task)
+    _check_new(
+        "attempts",
+        (
+            (rows.attempts.get(it, {}), (it, row.ordinal, row.attempt), (row.ordinal, row.attempt))
+            for it, row in batch.attempts
+        ),
+    )
+    _check_new(
+        "events", ((rows.events.get(row.instance_id, {}), (row.instance_id, row.seq), row.seq) for row in batch.events)
+    )
+    _check_new("commands", ((rows.commands.get(it, {}), (it, row.id), row.id) for it, row in batch.commands))
+
+
+def _check_instances(rows: Snapshot, changes: Iterable[InstanceChange]) -> None:
+    fresh: set[tuple[WorkflowId, str]] = set()
+    for change in changes:
+        row, expect, before = change.row, change.expect, rows.instances.get(change.row.id)
+        if expect is not None:
+            if before is None or (before.phase, before.hold, before.run) != (expect.phase, expect.hold, expect.run):
+                raise BatchRefused("instances", "moved")
+            continue
+        if before is not None:
+            raise BatchRefused("instances", "exists")
+        if row.idempotency_key is not None:
+            key = (row.workflow_id, row.idempotency_key)
+            if key in rows.keys or key in fresh:
+                raise BatchRefused("instances", "key")
+            fresh.add(key)
+
+
+def _check_task(before: TaskRow | None, change: TaskChange) -> None:
+    expect = change.expect
+    if expect is None:
+        if before is not None:
+            raise BatchRefused("tasks", "exists")
+    elif before is None or before.state is not expect.state or before.attempt != expect.attempt:
+        raise BatchRefused("tasks", "moved")
+
+
+def _check_new(table: str, entries: Iterable[tuple[Collection[object], object, object]]) -> None:
+    """Each entry: the keys that are there, the key in the whole table, the key among the former."""
+    seen: set[object] = set()
+    for present, name, key in entries:
+        if key in present or name in seen:
+            raise BatchRefused(table, "exists")
+        seen.add(name)
+
+
+def _apply(rows: Snapshot, batch: Batch) -> None:
+    for definition in batch.definitions:
+        rows.definitions.setdefault(definition.version, definition)
+        rows.current[definition.workflow_id] = definition.version
+    for function in batch.functions:
+        rows.functions[function.name] = function
+    for change in batch.instances:
+        _put_instance(rows, change.row)
+    for owner, task in batch.tasks:
+        table = rows.tasks.setdefault(owner, {})
+        before = table.get(task.row.ordinal, _BLANK)
+        table[task.row.ordinal] = keep_unset(task.row, before)
+    for owner, attempt in batch.attempts:
+        rows.attempts.setdefault(owner, {})[attempt.ordinal, attempt.attempt] = attempt
+    for event in batch.events:
+        rows.events.setdefault(event.instance_id, {})[event.seq] = event
+    for owner, command in batch.commands:
+        rows.commands.setdefault(owner, {})[command.id] = command
+
+
+_BLANK = TaskRow(ordinal=Ordinal(0), name="", result=None, error=None)
+"""What a new task has where its row says UNSET."""
+
+
+def _put_instance(rows: Snapshot, row: InstanceRow) -> None:
+    before = rows.instances.get(row.id)
+    if before is not None:
+        row = msgspec.structs.replace(
+            row,
+            workflow_id=before.workflow_id,
+            version=before.version,
+            params=before.params,
+            created_us=before.created_us,
+            idempotency_key=before.idempotency_key,
+        )
+    elif row.idempotency_key is not None:
+        rows.keys[row.workflow_id, row.idempotency_key] = row.id
+    rows.instances[row.id] = row
