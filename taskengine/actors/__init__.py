@@ -10,7 +10,6 @@ from taskengine.actors.runqueue import Limits
 from taskengine.actors.supervision import (
     ChildSpec,
     Restart,
-    RestartsExhausted,
     RestartWhen,
     StartChild,
     Supervisor,
@@ -35,7 +34,6 @@ __all__ = [
     "Limits",
     "Restart",
     "RestartWhen",
-    "RestartsExhausted",
     "Spawned",
     "StartChild",
     "Supervisor",

@@ -9,13 +9,12 @@ import msgspec
 from taskengine.actors.actor import AsyncActor, ChildEnded
 from taskengine.actors.ref import ActorRef
 from taskengine.clock import TimerHandle
-from taskengine.errors import Conflict, TaskEngineError
+from taskengine.errors import Conflict, RestartsExhausted
 
 __all__ = [
     "ChildSpec",
     "Restart",
     "RestartWhen",
-    "RestartsExhausted",
     "StartChild",
     "Supervisor",
     "Verdict",
@@ -70,19 +69,6 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     factory: Callable[[StartChild], ActorRef[Any]]
     restart: Restart = Restart()
-
-
-class RestartsExhausted(TaskEngineError):
-    """A child failed more often than its policy allows; its supervisor gives up. The cause is chained."""
-
-    code = "restarts_exhausted"
-
-    def __init__(self, child: str) -> None:
-        super().__init__(child)
-        self.child = child
-
-    def __str__(self) -> str:
-        return f"{self.child} failed too often"
 
 
 def on_child_exit(policy: Restart, restarts_s: Sequence[float], now_s: float, *, clean: bool) -> Verdict:
