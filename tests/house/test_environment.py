@@ -54,9 +54,7 @@ def _run_inner(folder: Path, conftest: str, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize(("torture", "examples"), [("", 50), ("1", 2000)])
-def test_nothing_of_the_machine_reaches_a_test(
-    tmp_path: Path, project: Path, torture: str, examples: int
-) -> None:
+def test_nothing_of_the_machine_reaches_a_test(tmp_path: Path, project: Path, torture: str, examples: int) -> None:
     kept = {"TASKENGINE_HOME", "TASKENGINE_TORTURE", "TASKENGINE_TEST_POSTGRESQL"}
     inner = INNER.replace("EXPECTED", repr(kept)).replace("EXAMPLES", str(examples))
     (tmp_path / "test_inner.py").write_text(inner)
@@ -79,5 +77,5 @@ def test_torture_is_deselected_unless_asked_for(pytestconfig: pytest.Config) -> 
 
 @given(st.booleans())
 @settings(max_examples=2)
-def test_properties_live_with_the_clean_environment(_: bool) -> None:
-    assert Path(os.environ["TASKENGINE_HOME"]).is_dir()
+def test_properties_live_with_the_clean_environment(value: bool) -> None:
+    assert Path(os.environ["TASKENGINE_HOME"]).is_dir(), value
