@@ -72,5 +72,6 @@ $(READY): pyproject.toml uv.lock taskengine/version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "taskengine needs Python 3.11 or later, and '$(PYTHON)' is not: $$($(PYTHON) --version 2>&1)."; \
 	    echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo 'Installing the locked packages into .venv'
 	@PYTHON='$(PYTHON)' .ci/install
 	@touch $@
