@@ -119,8 +119,11 @@ def _path(node: nodes.Expr) -> str:
     while isinstance(node, (nodes.Getattr, nodes.Getitem)):
         if isinstance(node, nodes.Getattr):
             steps.append(f".{node.attr}")
+        elif isinstance(node.arg, nodes.Const):
+            key = node.arg.value
+            steps.append(f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]")
         else:
-            steps.append(f"[{node.arg.value!r}]" if isinstance(node.arg, nodes.Const) else "[…]")
+            steps.append("[…]")
         node = node.node
     root = node.name if isinstance(node, nodes.Name) else "value"
     return root + "".join(reversed(steps))

@@ -53,5 +53,7 @@ def parse(text: str, start: int) -> Parsed:
 
 def _plain(message: str) -> str:
     """Jinja's words for the reader of a value, who has no template and no print statement."""
-    message = message.replace("end of print statement", _CLOSE).replace("end of template", "end of the expression")
+    if message == "unexpected 'end of template'":
+        return "the expression ends too early"
+    message = message.replace("end of print statement", _CLOSE).replace("end of template", "the end")
     return message[:1].lower() + message[1:].rstrip(".")

@@ -168,10 +168,12 @@ def _parts(text: str) -> list[str | _Expression]:
 
 def _expression_at(text: str, start: int) -> tuple[_Expression, int]:
     """The expression that starts behind a `${{`, and where the text goes on behind its `}}`."""
+    if text.find("}}", start) < 0:
+        raise Fault("`${{` without its `}}`; `$${{` stands for the characters", start - len(OPEN))
     try:
         parsed = parse(text, start)
         if not parsed.closed:
-            raise Fault("`${{` without its `}}`", 0)
+            raise Fault("`${{` without its `}}`", parsed.length)
         source = text[start : start + parsed.length]
         return _made(source, parsed), start + parsed.length + 2
     except Fault as fault:
