@@ -23,7 +23,7 @@ from taskengine.model.records import (
     Write,
 )
 
-__all__ = ["Batch", "merge"]
+__all__ = ["Batch", "keep_unset", "merge"]
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +95,8 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
             functions[write.name] = write
         elif type(write) is DefinitionRow:
             definitions.append(write)
+        else:
+            raise TypeError(f"not a write: {type(write).__name__}")
     return Batch(
         epoch=epoch,
         lane=lane,
