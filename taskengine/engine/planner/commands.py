@@ -140,7 +140,7 @@ def _to_reset(plan: Plan, command: Retry) -> set[int]:
 def _failed_and_stopped(plan: Plan) -> set[int]:
     """What ended bad and is not tolerated, and below it everything that was skipped or blocked because of it."""
     ledger = plan.ledger
-    reset = {task.ordinal for task in ledger.tasks if task.state in TASK_BAD and not _tolerated(plan, task)}
+    reset = {task.ordinal for task in ledger.tasks if plan.counts_as_bad(task)}
     stack = list(reset)
     while stack:
         for ordinal in ledger.shape.dependents[stack.pop()]:
@@ -149,11 +149,6 @@ def _failed_and_stopped(plan: Plan) -> set[int]:
                 reset.add(ordinal)
                 stack.append(ordinal)
     return reset
-
-
-def _tolerated(plan: Plan, task: Task) -> bool:
-    spec = plan.ledger.shape.specs[task.ordinal]
-    return spec.continue_on_failure and task.state in (TaskState.FAILED, TaskState.TIMED_OUT)
 
 
 def _begin_run(plan: Plan, reset: Iterable[int], now_us: Micros) -> None:
@@ -173,8 +168,7 @@ def _begin_run(plan: Plan, reset: Iterable[int], now_us: Micros) -> None:
 
 def _reset(plan: Plan, task: Task, now_us: Micros) -> None:
     ledger = plan.ledger
-    if task.begun:
-        ledger.keep_attempt(task, _last_outcome(task), task.finished_us or now_us, _last_failure(task))
+    ledger.keep_attempt(task, _last_outcome(task), task.finished_us or now_us, _last_failure(task))
     task.tries = task.losses = task.body_seq = 0
     task.begun = task.suspect = False
     task.park, task.key, task.due_us = ParkKind.NONE, "", None

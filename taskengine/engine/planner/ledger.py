@@ -252,7 +252,9 @@ class Ledger:
         self._dirty[task.ordinal] = task
 
     def keep_attempt(self, task: Task, outcome: Outcome, now_us: Micros, failure: TaskFailure | None) -> None:
-        """The current attempt will be followed by another one: give it a row of its own."""
+        """The current attempt will be followed by another one: give it a row of its own, once."""
+        if task.started_us is None:
+            return
         self._attempts.append(
             AttemptRow(
                 ordinal=Ordinal(task.ordinal),
@@ -264,6 +266,7 @@ class Ledger:
                 error=None if failure is None else encode_failure(failure),
             )
         )
+        task.started_us = None
 
     def step(self, move: PhaseMove, reason: str = "") -> None:
         """Make the instance's move."""

@@ -25,6 +25,7 @@ from taskengine.model.definition import OnFailure
 from taskengine.model.ids import Ordinal
 from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskRow, Verdict
 from taskengine.model.states import (
+    TASK_BAD,
     Hold,
     InstanceState,
     Phase,
@@ -36,7 +37,6 @@ from taskengine.model.states import (
 __all__ = ["Plan"]
 
 _FINAL_BY_VERDICT = {
-    Verdict.NONE: InstanceState.SUCCESS,
     Verdict.SUCCESS: InstanceState.SUCCESS,
     Verdict.FAILED: InstanceState.FAILED,
     Verdict.TIMED_OUT: InstanceState.TIMED_OUT,
@@ -259,7 +259,7 @@ class Plan:
         if task.slot:
             self.interrupt(task)
             return
-        if task.state is TaskState.READY:
+        if task.state is TaskState.READY and not task.queued:
             self.withdraw(task)
         self.ledger.move(task, TaskMove.CANCEL, now_us)
         self.settle(task, now_us)
@@ -336,12 +336,31 @@ class Plan:
         ledger = self.ledger
         if ledger.open or ledger.active or self._settled or ledger.phase in (Phase.NEW, Phase.END):
             return
-        ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
         if ledger.verdict is Verdict.NONE:
-            ledger.verdict = Verdict.SUCCESS
+            self._judge_instance()
+        ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
         ledger.hold = Hold.NONE
         ledger.deadline_us = ledger.deadline_left_us = None
         ledger.finished_us = now_us
         ledger.step(PhaseMove.FINISH, ledger.error)
         self.drop_queues()
         self.effects.append(Ended(ledger.final, ledger.run))
+
+    def _judge_instance(self) -> None:
+        """Nothing went wrong in this run. A retry of single tasks may have left others as an earlier run ended them."""
+        ledger = self.ledger
+        leftovers = [task for task in ledger.tasks if self.counts_as_bad(task)] if ledger.run > 1 else []
+        if not leftovers:
+            ledger.give_verdict(Verdict.SUCCESS, "")
+            return
+        cancelled = all(task.state is TaskState.CANCELLED for task in leftovers)
+        names = ", ".join(ledger.shape.names[task.ordinal] for task in leftovers[:5])
+        verdict = Verdict.CANCELLED if cancelled else Verdict.FAILED
+        ledger.give_verdict(verdict, f"left over from an earlier run: {names}")
+
+    def counts_as_bad(self, task: Task) -> bool:
+        """Ended bad, and the task does not tolerate its own failure."""
+        if task.state not in TASK_BAD:
+            return False
+        tolerant = self.ledger.shape.specs[task.ordinal].continue_on_failure
+        return not (tolerant and task.state in (TaskState.FAILED, TaskState.TIMED_OUT))

@@ -1,0 +1,407 @@
+"""A hostile world around one planner: late, reordered and repeated messages, failing and delayed commits, crashes.
+
+One seed decides everything: the workflow, what its bodies do, the order in which anything happens. The planner's
+decisions wait in a queue until the world commits them; effects are released by the commit, as the real actor does.
+"""
+
+import random
+from collections import deque
+
+from simulation.graphs import Story, random_story
+from simulation.oracle import expected_states, kind, verdict
+from simulation.rows import Rows
+
+from taskengine.clock import Micros
+from taskengine.engine.planner import (
+    Arm,
+    ArmDeadline,
+    Decline,
+    Effect,
+    Ended,
+    Interrupt,
+    Launch,
+    Offer,
+    Plan,
+    Reply,
+    Shape,
+    decide,
+)
+from taskengine.model.definition import OnFailure, canonical_form, version_of
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
+from taskengine.model.messages import (
+    Cancel,
+    Command,
+    Continue,
+    DeadlineDue,
+    Granted,
+    InstanceMessage,
+    Park,
+    Pause,
+    Recovered,
+    Resume,
+    Retry,
+    RetryScope,
+    Settled,
+    Start,
+    TaskDue,
+)
+from taskengine.model.records import Decision, InstanceRow, Outcome, ParkKind, TaskFailure
+from taskengine.model.states import TASK_FINAL, Hold, InstanceState, Phase, TaskState
+
+EPOCH_US = 1_700_000_000_000_000
+MAX_RECOVERIES = 3
+
+
+class World:
+    def __init__(self, seed: int, story: Story | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.story = story or random_story(self.rng)
+        definition = self.story.definition
+        self.shape = Shape(definition, version_of(canonical_form(definition)))
+        self.chunk = self.rng.choice([1, 3, 11, 256])
+        self.now = EPOCH_US
+        self.committed = Rows(self.shape.names)
+        self.decided = Rows(self.shape.names)
+        self.pending: deque[tuple[Decision | None, list[Effect]]] = deque()
+        self.inbox: list[InstanceMessage] = []
+        self.offers: list[tuple[int, int]] = []
+        self.bodies: dict[int, int] = {}  # ordinal -> attempt, really running
+        self.interrupted: set[int] = set()
+        self.timers: list[tuple[int, InstanceMessage]] = []
+        self.past: list[InstanceMessage] = []
+        self.answers: dict[CommandId, object] = {}
+        self.launched: dict[tuple[int, int], int] = {}  # (ordinal, run) -> bodies of it
+        self.ended: list[InstanceState] = []
+        self.paused_for_sure = False
+        self.lifts = 0
+        self.sure_if: dict[CommandId, int] = {}
+        self.meddled = False  # something happened that the simple model of the end does not know
+        self.crashes = 0
+        self.killer_alive = True
+        self.commands = 0
+        self.plan = Plan.new(
+            self.shape,
+            InstanceRow(
+                id=InstanceId("i"),
+                workflow_id=WorkflowId("模拟"),
+                version=self.shape.version,
+                created_us=Micros(self.now),
+            ),
+            agenda_limit=self.chunk,
+            max_recoveries=MAX_RECOVERIES,
+        )
+        self.tell(Start())
+        self.cut()
+
+    # -- the planner's surroundings ----------------------------------------------------------------------------
+
+    def tell(self, message: InstanceMessage) -> None:
+        decide(self.plan, message, Micros(self.now))
+        self.past.append(message)
+
+    def cut(self) -> None:
+        decision, effects = self.plan.cut(Micros(self.now))
+        if decision is not None:
+            self.decided.apply(decision)
+            self.check_memory()
+        life = self.plan
+        for effect in effects:
+            if isinstance(effect, Launch) and not effect.after_commit:
+                self.launch(effect)
+                if self.plan is not life:
+                    return  # the body has killed the process
+        self.pending.append((decision, effects))
+        if decision is None and len(self.pending) == 1:
+            self.commit(1)
+
+    def commit(self, count: int) -> None:
+        life = self.plan
+        while self.pending and (count > 0 or self.pending[0][0] is None):
+            decision, effects = self.pending.popleft()
+            if decision is not None:
+                count -= 1
+                self.committed.apply(decision)
+            for effect in effects:
+                self.perform(effect)
+                if self.plan is not life:
+                    return
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case Offer():
+                self.offers.append((effect.ordinal, effect.attempt))
+            case Launch():
+                if effect.after_commit:
+                    self.launch(effect)
+            case Interrupt():
+                if self.bodies.get(effect.ordinal) == effect.attempt:
+                    self.interrupted.add(effect.ordinal)
+            case Arm():
+                self.timers.append((effect.due_us, TaskDue(effect.ordinal, effect.attempt)))
+            case ArmDeadline():
+                self.timers.append((effect.due_us, DeadlineDue(effect.run)))
+            case Reply():
+                self.on_reply(effect)
+            case Ended():
+                self.on_ended(effect)
+            case Decline():
+                pass
+
+    def launch(self, effect: Launch) -> None:
+        ordinal = effect.ordinal
+        self.check_launch(ordinal, effect.attempt)
+        self.bodies[ordinal] = effect.attempt
+        self.interrupted.discard(ordinal)
+        if ordinal == self.story.killer and self.killer_alive:
+            self.meddled = True
+            self.crash()
+
+    def crash(self) -> None:
+        """The process dies and starts again: only committed rows are left."""
+        self.crashes += 1
+        self.pending.clear()
+        self.offers.clear()
+        self.bodies.clear()
+        self.interrupted.clear()
+        self.timers.clear()
+        self.inbox.clear()
+        self.reload()
+
+    def lose_commit(self) -> None:
+        """A commit fails for good: the actor dies and is rebuilt; its bodies are cancelled, their reports are late."""
+        self.pending.clear()
+        for ordinal, attempt in self.bodies.items():
+            self.inbox.append(Settled(Ordinal(ordinal), attempt, Outcome.INTERRUPTED))
+        self.bodies.clear()
+        self.interrupted.clear()
+        self.reload()
+
+    def reload(self) -> None:
+        rows = self.committed
+        self.decided = rows.copy()
+        if rows.instance is None:
+            self.meddled = True
+            self.plan = Plan.new(self.shape, self.plan.ledger.row, agenda_limit=self.chunk)
+            self.plan.max_recoveries = MAX_RECOVERIES
+            self.tell(Start())
+        else:
+            self.plan = Plan.load(
+                self.shape,
+                rows.instance,
+                rows.tasks.values(),
+                rows.commands.values(),
+                last_seq=rows.seq,
+                agenda_limit=self.chunk,
+                max_recoveries=MAX_RECOVERIES,
+            )
+            self.tell(Recovered())
+        self.cut()
+
+    # -- checks ------------------------------------------------------------------------------------------------
+
+    def check_memory(self) -> None:
+        """Every row equals memory; a plan built from the rows has the same counters."""
+        ledger = self.plan.ledger
+        for task in ledger.tasks:
+            row = self.decided.tasks.get(task.ordinal)
+            wanted = ledger.task_row(task)
+            if row is None:
+                assert task.state is TaskState.PENDING
+                assert task.attempt == 0
+            else:
+                for field in ("state", "attempt", "tries", "begun", "due_us", "park", "key", "body_seq", "losses"):
+                    assert getattr(row, field) == getattr(wanted, field), (field, row, wanted)
+                assert row.suspect == wanted.suspect
+        assert ledger.instance_row() == self.decided.instance
+        if not self.plan.unfinished_business:
+            twin = Plan.load(
+                self.shape, ledger.instance_row(), self.decided.tasks.values(), last_seq=self.decided.seq
+            ).ledger
+            assert (twin.counts, twin.open) == (ledger.counts, ledger.open)
+            # A retry may have reset the task that had the highest number.
+            assert twin.next_body_seq <= ledger.next_body_seq
+            for mine, other in zip(ledger.tasks, twin.tasks, strict=True):
+                names = ("ok", "bad", "skipped", "failed")
+                assert [getattr(mine, name) for name in names] == [getattr(other, name) for name in names]
+        assert ledger.active == sum(task.slot or self.is_offered(task.ordinal) for task in ledger.tasks)
+
+    def is_offered(self, ordinal: int) -> bool:
+        task = self.plan.ledger.tasks[ordinal]
+        return task.state is TaskState.READY and not task.queued
+
+    def check_launch(self, ordinal: int, attempt: int) -> None:
+        """Judged from committed rows only."""
+        row, instance = self.committed.tasks[ordinal], self.committed.instance
+        assert instance is not None
+        spec = self.shape.specs[ordinal]
+        assert row.attempt == attempt, "the offer of this attempt is committed"
+        assert row.state in (TaskState.READY, TaskState.RUNNING)
+        if spec.at_most_once or row.suspect:
+            assert row.state is TaskState.RUNNING, "its Running row had to come first"
+        kinds = [
+            kind(self.shape.specs[need], self.committed.state_of(need)) for need in self.shape.dependencies[ordinal]
+        ]
+        assert verdict(spec.trigger, kinds) == "run", "dependencies are committed before a task starts"
+        assert ordinal not in self.bodies, "no second attempt of a task while one runs"
+        assert not self.paused_for_sure, "no launch after the answer to a pause"
+        limit = self.shape.max_active
+        assert limit is None or len(self.bodies) < limit
+        key = (ordinal, instance.run)
+        self.launched[key] = self.launched.get(key, 0) + 1
+        if spec.at_most_once:
+            assert self.launched[key] == 1, "at most once in a run"
+
+    def on_reply(self, reply: Reply) -> None:
+        before = self.answers.setdefault(reply.command_id, reply.answer)
+        assert before == reply.answer or before.error, "the same id has the same answer"  # type: ignore[attr-defined]
+        if reply.command_id.startswith("pause") and not reply.answer.error:
+            # Sure only if nothing that lifts a pause was under way when it was sent, or was sent since.
+            self.paused_for_sure = self.sure_if.get(reply.command_id) == self.lifts
+
+    def on_ended(self, effect: Ended) -> None:
+        assert not self.bodies, "nothing runs after the end"
+        assert self.committed.instance is not None
+        if self.committed.instance.run == effect.run:
+            self.ended.append(effect.state)
+
+    # -- what may happen next ----------------------------------------------------------------------------------
+
+    def step(self, *, calm: bool) -> None:
+        """One thing happens, chosen by the seed among what is possible. Calm: nothing bad any more."""
+        choices: list[tuple[int, object]] = []
+        if self.plan.unfinished_business:
+            choices.append((6, self.do_continue))
+        if self.pending:
+            choices.append((6, self.do_commit))
+        if self.inbox:
+            choices.append((6, self.do_deliver))
+        if self.offers:
+            choices.append((6, self.do_grant))
+        if self.bodies:
+            choices.append((6, self.do_finish_body))
+        if self.timers:
+            choices.append((2, self.do_advance))
+        if not calm:
+            choices += [(1, self.do_command), (1, self.do_repeat)]
+            if self.rng.random() < 0.15:
+                choices += [(2, self.crash), (2, self.lose_commit)]
+        weights = [weight for weight, _ in choices]
+        self.rng.choices([action for _, action in choices], weights)[0]()  # type: ignore[operator]
+
+    @property
+    def idle(self) -> bool:
+        return not (
+            self.plan.unfinished_business or self.pending or self.inbox or self.offers or self.bodies or self.timers
+        )
+
+    def do_continue(self) -> None:
+        self.tell(Continue())
+        self.maybe_cut()
+
+    def do_commit(self) -> None:
+        self.commit(self.rng.randint(1, len(self.pending)))
+
+    def do_deliver(self) -> None:
+        self.tell(self.inbox.pop(self.rng.randrange(len(self.inbox))))
+        self.maybe_cut()
+
+    def maybe_cut(self) -> None:
+        """Several messages may share a decision, when they come in one burst."""
+        while self.inbox and self.rng.random() < 0.3:
+            self.tell(self.inbox.pop(self.rng.randrange(len(self.inbox))))
+        self.cut()
+
+    def do_grant(self) -> None:
+        ordinal, attempt = self.offers.pop(self.rng.randrange(len(self.offers)))
+        self.inbox.append(Granted(Ordinal(ordinal), attempt))
+
+    def do_finish_body(self) -> None:
+        ordinal = self.rng.choice(list(self.bodies))
+        attempt = self.bodies.pop(ordinal)
+        if ordinal in self.interrupted and self.rng.random() < 0.8:
+            self.inbox.append(Settled(Ordinal(ordinal), attempt, Outcome.INTERRUPTED))
+            return
+        act = self.story.act(ordinal, self.plan.ledger.tasks[ordinal].tries)
+        failure = TaskFailure(type="Oops", message="坏了", retryable=act.retryable)
+        park = Park(ParkKind.SLEEP, Micros(self.now + 3_000_000)) if act.outcome is Outcome.PARK else None
+        self.inbox.append(Settled(Ordinal(ordinal), attempt, act.outcome, result=b"1", error=failure, park=park))
+
+    def do_advance(self) -> None:
+        self.timers.sort(key=lambda timer: timer[0])
+        due, message = self.timers.pop(0)
+        self.now = max(self.now, due)
+        self.inbox.append(message)
+
+    def do_repeat(self) -> None:
+        """A copy of any earlier message comes again, also in a later run."""
+        message = self.rng.choice(self.past)
+        if not isinstance(message, Start | Recovered):
+            if isinstance(message, Command) and message.id not in self.answers:
+                self.meddled = True
+            self.inbox.append(message)
+            if isinstance(message, Resume | Cancel | Retry):
+                self.lift()
+
+    def do_command(self) -> None:
+        self.commands += 1
+        self.inbox.append(self._command(self.rng.randrange(12), self.commands))
+
+    def lift(self) -> None:
+        self.lifts += 1
+        self.paused_for_sure = False
+
+    def _command(self, choice: int, number: int) -> Command:
+        self.meddled = self.meddled or choice > 7
+        if choice < 3:
+            command = Pause(CommandId(f"pause{number}"), now=choice == 0)
+            if not any(isinstance(message, Resume | Cancel | Retry) for message in self.inbox):
+                self.sure_if[command.id] = self.lifts
+            return command
+        self.lift()
+        match choice:
+            case 3 | 4 | 5 | 6 | 7:
+                return Resume(CommandId(f"resume{number}"))
+            case 8:
+                return Cancel(CommandId(f"cancel{number}"))
+            case _:
+                scope = self.rng.choice(list(RetryScope))
+                name = self.rng.choice(self.shape.names) if self.shape.names else ""
+                return Retry(CommandId(f"retry{number}"), scope=scope, task=name)
+
+    # -- the whole story ---------------------------------------------------------------------------------------
+
+    def run(self, chaos_steps: int, calm_steps: int = 4000) -> None:
+        for _ in range(chaos_steps):
+            self.step(calm=False)
+        for _ in range(calm_steps):
+            if self.idle and not self.release():
+                break
+            if not self.idle:
+                self.step(calm=True)
+        else:
+            raise AssertionError(f"did not end within {calm_steps} fair steps: {self.plan.ledger.state}")
+        assert self.committed.instance is not None
+        assert self.committed.instance.phase is Phase.END, "every instance ends"
+        self.check_end()
+
+    def release(self) -> bool:
+        """What a user would do with an instance that is held; False when there is nothing to do."""
+        hold = self.plan.ledger.hold
+        if hold is Hold.NONE:
+            return False
+        self.commands += 1
+        self.lift()
+        self.killer_alive = False
+        kind_of = Resume if hold is Hold.PAUSED else Retry
+        self.inbox.append(kind_of(CommandId(f"release{self.commands}")))
+        return True
+
+    def check_end(self) -> None:
+        states = [self.committed.state_of(ordinal) for ordinal in range(len(self.shape.names))]
+        assert all(state in TASK_FINAL for state in states)
+        lost = any(
+            row.error is not None and b'"lost"' in row.error for row in self.committed.tasks.values() if row.error
+        )
+        timed = self.shape.timeout_us is not None
+        if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost):
+            assert states == expected_states(self.story)
