@@ -135,6 +135,12 @@ class InvalidParams(InvalidInput):
         return "\n".join(str(problem) for problem in self.problems)
 
 
+def _expression(source: str) -> str:
+    """A text with an expression, or a bare one, as a message shows it."""
+    short = source if len(source) <= 200 else source[:200] + "…"
+    return short if "${{" in source else f"${{{{ {short.strip()} }}}}"
+
+
 class InvalidExpression(InvalidInput):
     """`offset` counts characters from the start of `source`; the fault is at or before it."""
 
@@ -145,8 +151,7 @@ class InvalidExpression(InvalidInput):
         self.source, self.reason, self.offset = source, reason, offset
 
     def __str__(self) -> str:
-        shown = self.source if "${{" in self.source else f"${{{{ {self.source.strip()} }}}}"
-        return f"expression {shown}: {self.reason}"
+        return f"expression {_expression(self.source)}: {self.reason}"
 
 
 class InvalidConfiguration(InvalidInput):
@@ -331,8 +336,7 @@ class EvaluationFailed(JobError):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        shown = self.source if "${{" in self.source else f"${{{{ {self.source.strip()} }}}}"
-        return f"{place}{shown}: {self.reason}"
+        return f"{place}{_expression(self.source)}: {self.reason}"
 
 
 class WorkerDied(JobError):

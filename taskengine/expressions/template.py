@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from jinja2 import nodes
+
 from taskengine.errors import EvaluationFailed, InvalidExpression
 from taskengine.expressions.checker import Checked, Fault, References, check
 from taskengine.expressions.limits import MAX_EXPRESSIONS, MAX_TEXT, Meter, Refused
-from taskengine.expressions.sandbox import METER, generate
-from taskengine.expressions.syntax import OPEN, Parsed, parse
+from taskengine.expressions.sandbox import METER, Program, generate
+from taskengine.expressions.syntax import OPEN, parse
 from taskengine.expressions.values import to_text
 
 __all__ = ["Template", "compile_expression", "compile_template", "evaluate", "has_expression", "references"]
@@ -24,24 +26,38 @@ _CACHED_TEXT: Final = 16_384
 
 
 class _Expression:
-    """One expression: its source, what it mentions, and its code."""
+    """One expression: its source, what it mentions, and its code.
 
-    __slots__ = ("_passes", "_program", "_roots", "references", "source")
+    Code is generated when it is first needed: a definition is checked on a server that may never run it, and
+    generating takes five times as long as checking.
+    """
+
+    __slots__ = ("_passes", "_program", "_roots", "_tree", "references", "source")
 
     def __init__(self, source: str, checked: Checked) -> None:
         self.source = source
         self.references = checked.references
         self._roots = tuple(checked.references.roots)
         self._passes = checked.passes
-        self._program = generate(checked.tree)
+        self._tree: nodes.Expr | None = checked.tree
+        self._program: Program | None = None
 
     def value(self, names: Mapping[str, object], meter: Meter) -> object:
         variables: dict[str, object] = {root: names[root] for root in self._roots if root in names}
         variables[METER] = meter
-        result = self._program(variables)
+        result = (self._program or self._generate())(variables)
         if not self._passes:
             meter.result(result)
         return result
+
+    def _generate(self) -> Program:
+        tree = self._tree
+        if tree is not None:
+            # Two threads may both come here; the second one's code is as good, and only complete code is stored.
+            self._program = generate(tree)
+            self._tree = None
+        assert self._program is not None
+        return self._program
 
     def text(self, names: Mapping[str, object], meter: Meter) -> str:
         return to_text(meter, self.value(names, meter))
@@ -175,18 +191,9 @@ def _expression_at(text: str, start: int) -> tuple[_Expression, int]:
         if not parsed.closed:
             raise Fault("`${{` without its `}}`", parsed.length)
         source = text[start : start + parsed.length]
-        return _made(source, parsed), start + parsed.length + 2
+        return _Expression(source, check(source, parsed.tree)), start + parsed.length + 2
     except Fault as fault:
         raise Fault(fault.reason, start + fault.offset) from None
-
-
-def _made(source: str, parsed: Parsed) -> _Expression:
-    checked = check(source, parsed.tree)
-    try:
-        return _Expression(source, checked)
-    except Exception as error:
-        # Python's compiler refuses what it cannot nest; nothing else is known to end here.
-        raise Fault(f"the expression cannot be compiled: {type(error).__name__}") from error
 
 
 _compile_cached: Final = lru_cache(_CACHED)(_compile_text)
@@ -198,7 +205,7 @@ def _compile_bare(source: str) -> Template:
         parsed = parse(source, 0)
         if parsed.closed:
             raise Fault("unexpected `}}`", parsed.length)
-        return Template(source, [_made(source, parsed)], is_whole=True)
+        return Template(source, [_Expression(source, check(source, parsed.tree))], is_whole=True)
     except Fault as fault:
         raise InvalidExpression(source, fault.reason, min(fault.offset, len(source))) from None
 

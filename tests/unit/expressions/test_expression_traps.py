@@ -97,6 +97,27 @@ def test_offset_is_right_behind_line_breaks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("1" + " + 1" * 49, 50),
+        ("1" + " ~ 1" * 1_000, "1" * 1_001),
+        ("1" + " and 1" * 49, 1),
+        ("0" + " if 0 else 0" * 49, 0),
+        ("not " * 48 + "1", True),
+        ("-" * 48 + "params.a", 1),
+        ("params.a" + " | string" * 47, "1"),
+        ("[" * 20 + "]" * 20 + " | length", 1),
+        ("(1 + " * 20 + "1" + ")" * 20, 21),
+        ("(1 if [" * 10 + "1" + "] | length else 2)" * 10, 1),
+        ("{'a': " * 20 + "1" + "}" * 20 + " | length", 1),
+        ("1" + " < 2" + " == 2" * 1_000, True),
+    ],
+)
+def test_what_passes_the_check_can_be_evaluated(source: str, expected: object) -> None:
+    assert compile_template("${{ " + source + " }}").evaluate(NAMES) == expected
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "''.__class__",
