@@ -54,7 +54,7 @@ class Timers:
         self._order = itertools.count()
         self._cancelled = 0
         self._armed: TimerHandle | None = None
-        self._armed_us = 0  # the due time, or the re-check, for which the clock is armed
+        self._armed_s = 0.0  # the monotonic time it is armed for
         self._closed = False
 
     def __len__(self) -> int:
@@ -67,7 +67,8 @@ class Timers:
             raise Unavailable("the timers are closed")
         timer = Timer(self, callback)
         heapq.heappush(self._heap, (due_us, next(self._order), timer))
-        if self._armed is None or due_us < self._armed_us:
+        # Compared in monotonic time: after a jump of the wall clock an armed re-check may be the later one.
+        if self._armed is None or self._when_s(due_us) < self._armed_s:
             self._arm()
         return timer
 
@@ -113,10 +114,11 @@ class Timers:
         self._drop_cancelled()
         if not self._heap or self._closed:
             return
-        now_us = self._clock.now_us()
-        delay_s = min(max(0.0, (self._heap[0][0] - now_us) / 1_000_000), _RECHECK_S)
-        self._armed_us = now_us + round(delay_s * 1_000_000)
-        self._armed = self._clock.call_at(self._clock.monotonic() + delay_s, self._fire)
+        self._armed_s = min(self._when_s(self._heap[0][0]), self._clock.monotonic() + _RECHECK_S)
+        self._armed = self._clock.call_at(self._armed_s, self._fire)
+
+    def _when_s(self, due_us: int) -> float:
+        return self._clock.monotonic() + max(0, due_us - self._clock.now_us()) / 1_000_000
 
     def _fire(self) -> None:
         self._armed = None
