@@ -1,0 +1,281 @@
+"""What a job function knows of the task it works for, and what it can tell while it runs."""
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from taskengine.clock import Clock, Micros
+from taskengine.errors import JobError, NotFound, NotSupportedYet
+from taskengine.functions.failures import cut
+from taskengine.functions.outcomes import Frame, LogLine, ProgressNote
+from taskengine.functions.params import Params
+from taskengine.functions.services import ServiceKey, Services
+from taskengine.functions.shared import Shared
+
+__all__ = ["BoundLog", "CallInfo", "JobContext", "SyncTaskContext", "TaskContext", "current_context"]
+
+_LATER: Final = frozenset(
+    {
+        "add_sub_tasks",
+        "all_sub_tasks_succeeded",
+        "artifact",
+        "checkpoint",
+        "emit",
+        "failed_sub_tasks",
+        "last_checkpoint",
+        "sleep",
+        "sub_task_count",
+        "sub_tasks",
+        "successful_sub_tasks",
+    }
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_LINE: Final = 64 * 1024
+_JSON: Final = msgspec.json.Decoder()
+
+_current: ContextVar["JobContext | None"] = ContextVar("taskengine_job", default=None)
+
+
+def current_context() -> "JobContext | None":
+    """The context of the job that runs here (task or thread), None outside of a job."""
+    return _current.get()
+
+
+class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one attempt hands to its body.
+
+    params       evaluated, of JSON shape
+    upstream     task name to the JSON of its result; decoded when asked for
+    deadline_us  wall time at which the attempt times out
+    """
+
+    instance_id: str
+    workflow_id: str
+    ordinal: int
+    task_name: str
+    attempt: int = 1
+    run: int = 1
+    idempotency_key: str = ""
+    deadline_us: Micros | None = None
+    params: Mapping[str, Any] = {}
+    upstream: Mapping[str, bytes] = {}
+
+
+class BoundLog:
+    """Log lines of one attempt. `log.info("read %d rows", n)` or `log.info("read", rows=n)`; any thread."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
+
+    def debug(self, message: object, /, *values: object, **fields: object) -> None:
+        self._tell("debug", _line(message, values, fields))
+
+    def info(self, message: object, /, *values: object, **fields: object) -> None:
+        self._tell("info", _line(message, values, fields))
+
+    def warning(self, message: object, /, *values: object, **fields: object) -> None:
+        self._tell("warning", _line(message, values, fields))
+
+    def error(self, message: object, /, *values: object, **fields: object) -> None:
+        self._tell("error", _line(message, values, fields))
+
+    def exception(self, message: object, /, *values: object, **fields: object) -> None:
+        """An error with the traceback of the exception that is being handled."""
+        self._tell("error", f"{_line(message, values, fields)}\n{traceback.format_exc()}")
+
+
+def _line(message: object, values: tuple[object, ...], fields: dict[str, object]) -> str:
+    text = str(message)
+    if values:
+        try:
+            text = text % values
+        except (TypeError, ValueError):  # a log line must not fail a job
+            text = " ".join([text, *(repr(value) for value in values)])
+    return " ".join([text, *(f"{key}={value!r}" for key, value in fields.items())]) if fields else text
+
+
+class JobContext:
+    """Base of both contexts. Made by the caller, one for each attempt; a body may hand it to its own threads.
+
+    grace_s and shared are for the built-in jobs: how long something of theirs may take to end, and what they keep
+    between calls; shared is for the loop's thread only and None in worker processes. begun: the body was entered.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_clock",
+        "_decoded",
+        "_info",
+        "_services",
+        "_sink",
+        "begun",
+        "grace_s",
+        "params",
+        "shared",
+    )
+
+    def __init__(
+        self,
+        info: CallInfo,
+        services: Services,
+        clock: Clock,
+        sink: Callable[[Frame], None] | None = None,
+        grace_s: float = 5.0,
+        shared: Shared | None = None,
+    ) -> None:
+        self._info = info
+        self._services = services
+        self._clock = clock
+        self._sink = sink
+        self._cancelled = False
+        self._decoded: dict[str, Any] = {}
+        self.params = Params(info.params)
+        self.grace_s = grace_s
+        self.shared = shared
+        self.begun = False
+
+    @property
+    def task_id(self) -> str:
+        """Unique in one database: the instance and the task's number in it."""
+        return f"{self._info.instance_id}/{self._info.ordinal}"
+
+    @property
+    def task_name(self) -> str:
+        return self._info.task_name
+
+    @property
+    def instance_id(self) -> str:
+        return self._info.instance_id
+
+    @property
+    def workflow_id(self) -> str:
+        return self._info.workflow_id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first; only grows, over retries and runs."""
+        return self._info.attempt
+
+    @property
+    def run_id(self) -> str:
+        """Names this run of the instance; a repair opens the next one."""
+        return f"{self._info.instance_id}/{self._info.run}"
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of the task; hand it to services that know such keys."""
+        return self._info.idempotency_key
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt times out, UTC; None without a timeout."""
+        at_us = self._info.deadline_us
+        return None if at_us is None else _EPOCH + timedelta(microseconds=at_us)
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the deadline, 0 when it has passed; None without a timeout."""
+        at_us = self._info.deadline_us
+        return None if at_us is None else max(0.0, (at_us - self._clock.now_us()) / 1_000_000)
+
+    def upstream(self, task: str) -> Any:
+        """The result of a task that this one comes after, as plain JSON values."""
+        if task not in self._decoded:
+            if task not in self._info.upstream:
+                known = ", ".join(repr(name) for name in self._info.upstream) or "none"
+                raise NotFound("upstream task", task, f"with results are: {known}")
+            self._decoded[task] = _JSON.decode(self._info.upstream[task])
+        return self._decoded[task]
+
+    def upstreams(self) -> dict[str, Any]:
+        """Every upstream result by task name."""
+        return {task: self.upstream(task) for task in self._info.upstream}
+
+    def upstream_value(self, task: str, field: str) -> Any:
+        """One field of an upstream result. Raises JobError when there is no such field."""
+        return _field_of(self.upstream(task), field, f"the result of {task!r}")
+
+    def extract(self, task: str, field: str) -> list[Any]:
+        """The field of every item of an upstream result that is a list; null items (failures) are left out."""
+        result = self.upstream(task)
+        if not isinstance(result, list):
+            raise JobError(f"the result of {task!r} is {_kind(result)} and no list; use upstream_value")
+        where = f"the result of {task!r}"
+        return [_field_of(item, field, f"{where}[{at}]") for at, item in enumerate(result) if item is not None]
+
+    def service(self, key: ServiceKey) -> Any:
+        """What was registered under the key. Raises JobError that lists the keys there are."""
+        return self._services.get(key)
+
+    @property
+    def log(self) -> BoundLog:
+        """Lines that belong to this attempt."""
+        return BoundLog(self.tell)
+
+    def tell(self, level: str, message: str) -> None:
+        """One line; what `log` does. A line is cut at 64 KiB."""
+        if self._sink is not None:
+            self._sink(LogLine(level, cut(message, _MAX_LINE), self._clock.now_us()))
+
+    def set_progress(self, fraction: float, message: str = "") -> None:
+        """How far the body is, 0 to 1; what is outside counts as the nearer end."""
+        share = float(fraction)
+        if share != share:
+            raise ValueError("progress is a fraction between 0 and 1, got NaN")
+        if self._sink is not None:
+            self._sink(ProgressNote(min(1.0, max(0.0, share)), cut(message, _MAX_LINE)))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was asked to end: cancelled, timed out, or the engine stops."""
+        return self._cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CancelledError (a BaseException, so that `except Exception` lets it pass) once `cancelled` is true."""
+        if self._cancelled:
+            raise asyncio.CancelledError("the attempt was asked to end")
+
+    def mark_cancelled(self) -> None:
+        """The caller's side of `cancelled`; any thread."""
+        self._cancelled = True
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _LATER:
+            raise NotSupportedYet(f"ctx.{name} is not supported yet; see docs/not-yet.md")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+
+class TaskContext(JobContext):
+    """The context of an `async def` job."""
+
+    __slots__ = ()
+
+
+class SyncTaskContext(JobContext):
+    """The context of a `def` job: the same names, none of them needs an await."""
+
+    __slots__ = ()
+
+
+def activate(context: JobContext) -> None:
+    """Make it what `current_context` gives, here and in what is started from here."""
+    _current.set(context)
+
+
+def _field_of(value: Any, field: str, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise JobError(f"{where} is {_kind(value)} and no mapping; it has no field {field!r}")
+    if field not in value:
+        raise JobError(f"{where} has no field {field!r}; it has: {', '.join(map(repr, value)) or 'none'}")
+    return value[field]
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"

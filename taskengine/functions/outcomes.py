@@ -1,0 +1,55 @@
+"""What a call of a job function can come to, and what a body tells while it runs."""
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.model.records import TaskFailure
+
+__all__ = ["CallOutcome", "Frame", "LogLine", "Parked", "ProgressNote", "Raised", "Returned", "Sleep"]
+
+
+class Returned(msgspec.Struct, frozen=True, tag="returned"):
+    """The body returned; `result` is the JSON of what it gave."""
+
+    result: bytes
+
+
+class Raised(msgspec.Struct, frozen=True, tag="raised"):
+    """The body raised, or could not be called. `interrupted`: it ended because we asked it to."""
+
+    error: TaskFailure
+    interrupted: bool = False
+
+
+class Parked(msgspec.Struct, frozen=True, tag="parked"):
+    """The body asks to wait `span_us` without a slot; `result` is the JSON of its result once the wait is over."""
+
+    span_us: Micros
+    result: bytes
+
+
+CallOutcome = Returned | Raised | Parked
+
+
+class LogLine(msgspec.Struct, frozen=True, tag="log"):
+    """`level` is one of debug, info, warning, error."""
+
+    level: str
+    message: str
+    at_us: Micros
+
+
+class ProgressNote(msgspec.Struct, frozen=True, tag="progress"):
+    """`fraction` is between 0 and 1."""
+
+    fraction: float
+    message: str = ""
+
+
+Frame = LogLine | ProgressNote
+
+
+class Sleep(msgspec.Struct, frozen=True):
+    """A body returns it to be parked: a durable wait that holds no slot and no thread."""
+
+    span_us: Micros
