@@ -1,0 +1,75 @@
+"""One process per database file: a lock that the kernel takes back when its holder dies."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from taskengine.errors import StoreLocked
+
+__all__ = ["FileLock", "Holder"]
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The note in a lock file, for people and for the command line. It proves nothing: only the lock does.
+
+    address  where the holder serves, empty: nowhere (yet)
+    """
+
+    pid: int = 0
+    address: str = ""
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid}" if self.pid else "pid unknown"
+        return f"{who}, {self.address}" if self.address else who
+
+
+_NOTE: Final = msgspec.json.Decoder(Holder)
+_NOTE_LIMIT: Final = 4096
+
+
+class FileLock:
+    """The lock of `<file>.lock`. The lock file is never removed: whoever waits on it holds the same one."""
+
+    def __init__(self, guarded: Path) -> None:
+        self.guarded = guarded
+        self.path = guarded.with_name(guarded.name + ".lock")
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take it at once, or raise StoreLocked. Not inherited by programs that this process starts."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # flock and not POSIX locks: those are lost as soon as anything in the process closes the file.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read(fd)
+            os.close(fd)
+            raise StoreLocked(str(self.guarded), str(holder)) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        self.note("")
+
+    def note(self, address: str) -> None:
+        """Tell in the file who holds it and where that one serves. Only while it is held."""
+        data = msgspec.json.encode(Holder(pid=os.getpid(), address=address))
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, data, 0)
+
+    def release(self) -> None:
+        """Idempotent; also when it was never taken."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _read(fd: int) -> Holder:
+    try:
+        return _NOTE.decode(os.pread(fd, _NOTE_LIMIT, 0))
+    except msgspec.DecodeError:  # empty, or its holder is just writing it
+        return Holder()

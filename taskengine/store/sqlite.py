@@ -1,0 +1,334 @@
+"""The store in a SQLite file: write-ahead log, one fsync per commit, one process, one connection that writes.
+
+All writes and all checkpoints go through the writer's thread: SQLite before 3.51.3 can corrupt the log when two
+connections do that at once. Readers have connections and threads of their own and never hold a transaction longer
+than one piece of work, so the log can be emptied.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.errors import InvalidConfiguration, StoreError, Unavailable
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    DefinitionRow,
+    EventRow,
+    FunctionRow,
+    InstanceRow,
+    TaskRow,
+)
+from taskengine.model.states import InstanceState
+from taskengine.store import codec, migrations, place
+from taskengine.store.batch import Batch
+from taskengine.store.interface import Loaded, StoreStatus
+from taskengine.store.lock import FileLock
+from taskengine.store.queries import folder, queries
+from taskengine.store.sqlite_batch import apply
+from taskengine.store.sqlite_thread import WorkThread, translate
+
+__all__ = ["SqliteStore"]
+
+_T = TypeVar("_T")
+_Condition = tuple[str, Sequence[object]]
+
+LOG_LIMIT_BYTES: Final = 16 << 20
+"""Above this the log is copied into the database file. Its room is kept: overwriting syncs faster than growing."""
+
+PAGE: Final = 200
+"""Instances read at once by `unfinished`."""
+
+_LAST_CHARACTER: Final = chr(sys.maxunicode)
+
+
+class SqliteStore:
+    """See `interface.Store`.
+
+    path           of the database file; it and its folder are made when missing, unless read_only
+    read_only      no lock and no writing: any process may read beside the one that owns the file
+    readers        connections, and so threads, that read
+    allow_network  trust the locks of a network file system
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        ambient: Ambient,
+        *,
+        read_only: bool = False,
+        readers: int = 2,
+        allow_network: bool = False,
+    ) -> None:
+        self.path = place.resolve(path)
+        self._ambient = ambient
+        self._read_only, self._allow_network = read_only, allow_network
+        self._lock = FileLock(self.path)
+        self._log_path = self.path.with_name(self.path.name + "-wal")
+        self._writer = WorkThread(self.path, read_only=False)
+        self._readers = [WorkThread(self.path, read_only=True) for _ in range(max(1, readers))]
+        self._sql = queries("sqlite")
+        self._epoch = 0
+        self._schema = 0
+        self._next_checkpoint = LOG_LIMIT_BYTES
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    async def open(self) -> None:
+        if not self._allow_network:
+            place.refuse_network(self.path)
+        try:
+            if self._read_only:
+                await self._open_reading()
+            else:
+                await self._open_writing()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open_writing(self) -> None:
+        try:
+            place.make_file(self.path)
+            self._lock.acquire()
+        except OSError as exc:
+            raise InvalidConfiguration(f"{self.path}: {exc.strerror}") from exc
+        await self._writer.open()
+        await self._writer.run(_set_up_writer)
+        steps, now_us = migrations.load(folder("sqlite")), self._ambient.clock.now_us()
+        self._schema = await self._writer.run(lambda db: migrations.migrate(db, steps, now_us))
+        self._epoch = await self._writer.run(self._take_epoch)
+        for reader in self._readers:
+            await reader.open()
+
+    async def _open_reading(self) -> None:
+        if not self.path.exists():
+            raise InvalidConfiguration(f"{self.path}: there is no such database")
+        steps = migrations.load(folder("sqlite"))
+        for reader in self._readers:
+            await reader.open()
+        self._schema = await self._readers[0].run(migrations.applied)
+        migrations.refuse_newer(self._schema, steps)
+        if self._schema < len(steps):
+            raise StoreError(
+                f"{self.path} has schema {self._schema}, this program reads {len(steps)}: run it for writing"
+            )
+
+    def _take_epoch(self, db: sqlite3.Connection) -> int:
+        db.execute("BEGIN IMMEDIATE")
+        (epoch,) = db.execute(self._sql["next_epoch"]).fetchone()
+        db.execute(self._sql["forget_epochs"], (epoch,))
+        return int(epoch)
+
+    async def close(self) -> None:
+        for reader in self._readers:
+            await reader.close()
+        try:
+            if self._epoch:
+                await self._writer.run(lambda db: self._checkpoint(db, "TRUNCATE"))
+        except (StoreError, Unavailable) as exc:
+            self._ambient.log.warning("store.last_checkpoint_failed", path=str(self.path), error=str(exc))
+        finally:
+            self._epoch = 0
+            await self._writer.close()
+            self._lock.release()
+
+    def note_address(self, address: str) -> None:
+        """Say in the lock file where this process serves, for whoever finds the file locked. Only while open."""
+        self._lock.note(address)
+
+    async def commit(self, batch: Batch) -> None:
+        if self._read_only:
+            raise StoreError(f"{self.path} was opened for reading only")
+        await self._writer.run(lambda db: self._commit(db, batch))
+
+    def _commit(self, db: sqlite3.Connection, batch: Batch) -> None:
+        if apply(db, batch, self._sql, lambda: self._ambient.probe.reach("commit.applied")):
+            db.execute("COMMIT")
+            self._bound_log(db)
+        else:
+            db.execute("ROLLBACK")
+
+    def _bound_log(self, db: sqlite3.Connection) -> None:
+        """Copy a long log into the database file. The batch is committed, so only a failed fsync may speak here.
+
+        Done here because SQLite, left to itself, ignores errors of this step: it would try the fsync again, hear
+        from the kernel that all is well, and drop the log of pages that never reached the disk. SQLite reuses the
+        log's room when every reader has gone on, and cuts it down to the limit; so a file above the limit is a long
+        log and not an old one.
+        """
+        try:
+            size = self._log_path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size <= LOG_LIMIT_BYTES:
+            self._next_checkpoint = LOG_LIMIT_BYTES
+        elif size > self._next_checkpoint:
+            self._next_checkpoint = size + LOG_LIMIT_BYTES // 4
+            self._checkpoint(db, "PASSIVE")
+
+    def _checkpoint(self, db: sqlite3.Connection, mode: str) -> None:
+        try:
+            db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as exc:
+            if getattr(exc, "sqlite_errorcode", 0) in _FSYNC_FAILED:
+                raise
+            self._ambient.log.warning("store.checkpoint_failed", error=str(translate(exc, str(self.path))))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """On the reader with the shortest queue."""
+        return await min(self._readers, key=lambda reader: reader.queued).run(work)
+
+    async def _rows(self, name: str, *values: object) -> list[codec.Values]:
+        query = self._sql[name]
+        return await self._read(lambda db: db.execute(query, values).fetchall())
+
+    async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
+        return next(iter(await self._select([("id = ?", (instance_id,))])), None)
+
+    async def instances(
+        self,
+        *,
+        workflow_id: WorkflowId | None = None,
+        states: Collection[InstanceState] = (),
+        limit: int = 20,
+        offset: int = 0,
+        descending: bool = True,
+        prefix: str = "",
+    ) -> list[InstanceRow]:
+        conditions = _filter(workflow_id, states)
+        if prefix:
+            conditions.append(("id >= ? AND id < ?", (prefix, prefix + _LAST_CHARACTER)))
+        order = "DESC" if descending else "ASC"
+        tail = f" ORDER BY created_us {order}, id {order} LIMIT ? OFFSET ?"
+        return await self._select(conditions, tail, limit, offset)
+
+    async def count_instances(
+        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
+    ) -> int:
+        query, values = _where(self._sql["count_instances"], _filter(workflow_id, states))
+        return await self._read(lambda db: int(db.execute(query, values).fetchone()[0]))
+
+    async def unfinished(self) -> AsyncIterator[InstanceRow]:
+        last: tuple[int, str] = (-(1 << 63), "")
+        while page := await self._select(
+            [("phase <> 'end'", ()), ("(created_us, id) > (?, ?)", last)], " ORDER BY created_us, id LIMIT ?", PAGE
+        ):
+            for row in page:
+                yield row
+            last = (page[-1].created_us, page[-1].id)
+
+    async def _select(self, conditions: Sequence[_Condition], tail: str = "", *more: object) -> list[InstanceRow]:
+        query, values = _where(self._sql["instance_columns"], conditions)
+        return await self._read(
+            lambda db: [codec.instance_row(found) for found in db.execute(query + tail, (*values, *more))]
+        )
+
+    async def load(self, instance_id: InstanceId) -> Loaded | None:
+        return await self._read(lambda db: self._load(db, instance_id))
+
+    def _load(self, db: sqlite3.Connection, instance_id: InstanceId) -> Loaded | None:
+        db.execute("BEGIN")  # the three queries see one moment
+        query, values = _where(self._sql["instance_columns"], [("id = ?", (instance_id,))])
+        found = db.execute(query, values).fetchone()
+        if found is None:
+            return None
+        tasks = [codec.task_row(task) for task in db.execute(self._sql["light_tasks"], (instance_id,))]
+        (last_seq,) = db.execute(self._sql["last_seq"], (instance_id,)).fetchone()
+        return Loaded(row=codec.instance_row(found), tasks=tasks, last_seq=last_seq)
+
+    async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
+        return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]
+
+    async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        wanted = msgspec.json.encode(list(ordinals)).decode()
+        return {Ordinal(ordinal): result for ordinal, result in await self._rows("results", instance_id, wanted)}
+
+    async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        wanted = msgspec.json.encode(list(ordinals)).decode()
+        return {Ordinal(ordinal): error for ordinal, error in await self._rows("task_errors", instance_id, wanted)}
+
+    async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
+        return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
+
+    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
+        if ordinal is None:
+            found = await self._rows("attempts", instance_id)
+        else:
+            found = await self._rows("attempts_of_task", instance_id, ordinal)
+        return [codec.attempt_row(values) for values in found]
+
+    async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
+        return next(map(codec.command_row, await self._rows("command", instance_id, command_id)), None)
+
+    async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
+        return [codec.command_row(found) for found in await self._rows("commands", instance_id)]
+
+    async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
+        conditions: list[_Condition] = [("workflow_id = ?", (workflow_id,)), ("idempotency_key = ?", (key,))]
+        return next(iter(await self._select(conditions)), None)
+
+    async def definition(self, version: Version) -> DefinitionRow | None:
+        return next(map(codec.definition_row, await self._rows("definition", version)), None)
+
+    async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
+        return next(map(codec.definition_row, await self._rows("current", workflow_id)), None)
+
+    async def workflows(self) -> list[DefinitionRow]:
+        return [codec.definition_row(found) for found in await self._rows("workflows")]
+
+    async def functions(self) -> list[FunctionRow]:
+        return [codec.function_row(found) for found in await self._rows("functions")]
+
+    async def status(self) -> StoreStatus:
+        counts = {InstanceState(state): count for state, count in await self._rows("count_by_state")}
+        size = sum(_size(path) for path in (self.path, self._log_path))
+        return StoreStatus(address=f"sqlite://{self.path}", schema=self._schema, size_bytes=size, instances=counts)
+
+
+_FSYNC_FAILED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+
+
+def _set_up_writer(db: sqlite3.Connection) -> None:
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"no write-ahead log on this file system (journal mode {mode}): use a local disk")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache; no effect elsewhere
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
+def _filter(workflow_id: WorkflowId | None, states: Collection[InstanceState]) -> list[_Condition]:
+    conditions: list[_Condition] = []
+    if workflow_id is not None:
+        conditions.append(("workflow_id = ?", (workflow_id,)))
+    if states:
+        marks = ", ".join("?" * len(states))
+        conditions.append((f"state IN ({marks})", [state.value for state in states]))
+    return conditions
+
+
+def _where(query: str, conditions: Sequence[_Condition]) -> tuple[str, list[object]]:
+    """The conditions are this module's own texts; whatever comes from outside is bound."""
+    if not conditions:
+        return query, []
+    texts = " AND ".join(text for text, _ in conditions)
+    return f"{query} WHERE {texts}", [value for _, values in conditions for value in values]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
