@@ -1,0 +1,176 @@
+"""What a decoded definition may not say: names, limits, combinations. One finding for each fault.
+
+Parts that already have a finding are passed over. The graph is judged in `dependencies`, expressions in `references`.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from taskengine.definition.decode import SLEEP_JOB
+from taskengine.definition.dependencies import check_dependencies
+from taskengine.definition.findings import Finding, Findings
+from taskengine.definition.references import check_expressions, check_references, texts_in
+from taskengine.expressions import has_expression
+from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
+from taskengine.model.names import name_fault
+from taskengine.model.params import spec_faults
+from taskengine.model.shape import Path
+from taskengine.model.spelling import did_you_mean, quoted
+
+__all__ = ["check_task", "check_workflow"]
+
+_JOB_NAME: Final = re.compile(r"[^\W\d]\w*(?:[.-]\w+)*")
+_JOB_PATH: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_EXCEPTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_NEEDS_DEPENDENCY: Final = frozenset({Trigger.ONE_SUCCESS, Trigger.ONE_FAILED})
+_MAX_RETRIES: Final = 1_000_000
+_MAX_KEY: Final = 128
+_NOT_HERE: Final = "expressions are not evaluated here; they are in `params`, `when` and `idempotency_key` of tasks"
+
+
+def check_workflow(definition: WorkflowDefinition, jobs: Collection[str] | None, findings: Findings) -> None:
+    """Judge a whole definition. `jobs`: what `job` may name; None when that is not known here."""
+    judge = _Judge(findings)
+    judge.workflow(definition)
+    for at, task in enumerate(definition.tasks):
+        judge.task(task, ("tasks", at), jobs)
+    graph = check_dependencies(definition.tasks, findings)
+    check_references(definition, graph, findings)
+
+
+def check_task(task: TaskSpec, path: Path, findings: Findings) -> None:
+    """Judge what can be said of a task alone."""
+    _Judge(findings).task(task, path, None)
+    check_expressions(task, path, findings)
+
+
+class _Judge:
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+
+    def _say(self, path: Path, message: str, *, on_key: bool = False) -> None:
+        if not self._findings.touches(path):
+            self._findings.add(Finding(path, message, on_key))
+
+    def _legal(self, path: Path, what: str, text: str, *, on_key: bool = False) -> None:
+        fault = name_fault(text)
+        if fault:
+            shown = f" {quoted(text)}" if text else ""
+            self._say(path, f"the {what}{shown} {fault}", on_key=on_key)
+
+    # the workflow
+
+    def workflow(self, definition: WorkflowDefinition) -> None:
+        self._legal(("id",), "id", definition.id)
+        for key, text in definition.labels.items():
+            self._label(("labels", key), key, text)
+        for name, spec in definition.params.items():
+            self._param(("params", name), name, spec)
+        limit = definition.max_concurrent_tasks
+        if limit is not None and limit < 1:
+            self._say(("max_concurrent_tasks",), f"{limit:,} tasks at once; at least 1, or leave it out for no limit")
+        self._timeout(("timeout",), definition.timeout_us)
+
+    def _label(self, path: Path, key: str, text: str) -> None:
+        if not 0 < len(key) <= _MAX_KEY:
+            self._say(path, f"a label's key has 1..{_MAX_KEY} characters", on_key=True)
+        if has_expression(text):
+            self._say(path, _NOT_HERE)
+
+    def _param(self, path: Path, name: str, spec: ParamSpec) -> None:
+        self._legal(path, "parameter", name, on_key=True)
+        if self._findings.touches(path):
+            return
+        for key, fault in spec_faults(spec):
+            self._findings.report((*path, key), fault)
+        for inner, text in texts_in(spec.default, (*path, "default")):
+            if has_expression(text):
+                self._say(inner, _NOT_HERE)
+
+    def _timeout(self, path: Path, timeout_us: int | None) -> None:
+        if timeout_us is not None and timeout_us <= 0:
+            self._say(path, "a timeout is longer than 0; leave it out for none")
+
+    # a task
+
+    def task(self, task: TaskSpec, path: Path, jobs: Collection[str] | None) -> None:
+        if self._findings.condemns(path):
+            return
+        self._legal((*path, "name"), "task name", task.name)
+        self._job(task.job, (*path, "job"), jobs)
+        self._timeout((*path, "timeout"), task.timeout_us)
+        if task.retry is not None:
+            self._retry(task.retry, (*path, "retry"))
+        if task.at_most_once and task.retry is not None and task.retry.count:
+            self._say((*path, "at_most_once"), "`at_most_once` and `retry` exclude each other")
+        if task.trigger in _NEEDS_DEPENDENCY and not task.depends_on and not self._broken((*path, "depends_on")):
+            self._say((*path, "trigger"), f"`{task.trigger}` can never be met without dependencies")
+        self._bindings(task, path)
+        self._keys(task.params, (*path, "params"))
+        if task.job == "shell_command":
+            self._script(task.params.get("script"), (*path, "params", "script"))
+        if task.job == SLEEP_JOB and "duration" not in task.params and not self._broken((*path, "params")):
+            self._say((*path, "params"), "the job `sleep` needs a `duration`")
+
+    def _broken(self, path: Path) -> bool:
+        return self._findings.touches(path)
+
+    def _job(self, job: str, path: Path, jobs: Collection[str] | None) -> None:
+        shape = _JOB_PATH if ":" in job else _JOB_NAME
+        if len(job) > 4 * _MAX_KEY or not shape.fullmatch(job):
+            self._say(path, f"{quoted(job)} is no job; write a registered name or `package.module:function`")
+        elif jobs is not None and job not in jobs:
+            advice = did_you_mean(job, jobs)
+            if not advice and ":" in job:
+                advice = "; its module must be listed in `functions.modules` and the function decorated with `@job`"
+            self._say(path, f"unknown job {quoted(job)}{advice}")
+
+    def _retry(self, retry: RetryPolicy, path: Path) -> None:
+        if not 0 <= retry.count <= _MAX_RETRIES:
+            self._say((*path, "count"), f"{retry.count:,} repetitions; 0..{_MAX_RETRIES:,} are possible")
+        if not retry.backoff >= 1:
+            self._say((*path, "backoff"), f"a backoff of {retry.backoff:g}; at least 1, or the delays would shrink")
+        if not 0 <= retry.jitter <= 1:
+            self._say((*path, "jitter"), f"a jitter of {retry.jitter:g}; it is a share of the delay, 0..1")
+        for at, name in enumerate(retry.on):
+            if not _EXCEPTION.fullmatch(name):
+                self._say((*path, "on", at), f"{quoted(name)} is no name of an exception class")
+
+    def _bindings(self, task: TaskSpec, path: Path) -> None:
+        seen: set[str] = set()
+        for at, name in enumerate(task.required_params):
+            if not name:
+                self._say((*path, "required_params", at), "the name of a parameter is empty")
+            if name in seen:
+                self._say((*path, "required_params", at), f"{quoted(name)} is listed twice")
+            seen.add(name)
+        for target, field in task.result_mapping.items():
+            if not target or not field:
+                self._say((*path, "result_mapping", target), "a result mapping names a parameter and a field")
+            elif has_expression(field):
+                self._say((*path, "result_mapping", target), f"{quoted(field)} is no field of a result; {_NOT_HERE}")
+
+    def _keys(self, value: Any, path: Path) -> None:
+        for inner, key in _keys_in(value, path):
+            if has_expression(key):
+                message = "expressions are not evaluated in keys, only in values"
+                self._findings.add(Finding(inner, message, on_key=True))
+
+    def _script(self, script: Any, path: Path) -> None:
+        for inner, text in texts_in(script, path):
+            if has_expression(text):
+                advice = "hand values over through `env`"
+                self._say(
+                    inner, f"expressions are not allowed inside `script`, a value could become a command; {advice}"
+                )
+
+
+def _keys_in(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield (*path, key), key
+            yield from _keys_in(inner, (*path, key))
+    elif isinstance(value, list | tuple):
+        for at, inner in enumerate(value):
+            yield from _keys_in(inner, (*path, at))

@@ -1,0 +1,210 @@
+"""Plain values to the structs of the model: keys, types, short forms, defaults. `check` judges what they mean."""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from taskengine.definition import fields as convert
+from taskengine.definition.fields import Table, fields
+from taskengine.definition.findings import Finding, Findings
+from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW, TWO_SECTIONS, not_yet
+from taskengine.expressions import has_expression
+from taskengine.model.definition import (
+    Executor,
+    OnFailure,
+    ParamSpec,
+    RetryPolicy,
+    TaskSpec,
+    Trigger,
+    WorkflowDefinition,
+)
+from taskengine.model.durations import format_duration, parse_duration
+from taskengine.model.ids import WorkflowId
+from taskengine.model.names import composed
+from taskengine.model.params import type_of
+from taskengine.model.shape import Path, kind_of
+
+__all__ = ["SLEEP_JOB", "decode_task", "decode_workflow"]
+
+SLEEP_JOB: Final = "sleep"
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+class _Mode(StrEnum):
+    BATCH = "batch"
+
+
+def decode_workflow(value: Any, findings: Findings) -> WorkflowDefinition | None:
+    """A definition whose broken parts have their defaults; None when the whole has another shape."""
+    if isinstance(value, dict) and TWO_SECTIONS in value and "id" not in value:
+        message = not_yet("the shape `workflows: {jobs, definitions}`")
+        findings.add(Finding((TWO_SECTIONS,), message, on_key=True))
+        return None
+    if value is None:
+        findings.report((), "there is nothing here; a workflow has at least an `id`")
+        return None
+    made = fields(_WORKFLOW, LATER_WORKFLOW, value, (), findings)
+    if not isinstance(value, dict):
+        return None
+    if "id" not in value:
+        findings.add(Finding(("id",), "the workflow has no `id`"))
+    made.setdefault("id", "")
+    if made.get("name") == made["id"]:
+        del made["name"]
+    made.pop("mode", None)
+    return WorkflowDefinition(**made)
+
+
+def _workflow_id(value: Any, path: Path, findings: Findings) -> WorkflowId | UnsetType:
+    found = convert.name(value, path, findings)
+    return found if isinstance(found, UnsetType) else WorkflowId(found)
+
+
+def _tasks(value: Any, path: Path, findings: Findings) -> tuple[TaskSpec, ...] | UnsetType:
+    if not isinstance(value, list | tuple):
+        findings.report(path, f"expected a list, got {kind_of(value)}")
+        return UNSET
+    return tuple(decode_task(item, (*path, at), findings) for at, item in enumerate(value))
+
+
+def decode_task(value: Any, path: Path, findings: Findings) -> TaskSpec:
+    """One task; one that is not a mapping becomes a task without a name, so that the others keep their numbers."""
+    made = fields(_TASK, LATER_TASK, value, path, findings)
+    if not isinstance(value, dict):
+        return TaskSpec(name="", job="")
+    if "name" not in value:
+        findings.report((*path, "name"), "the task has no `name`")
+    if SLEEP_JOB in value:
+        _expand_sleep(value, made, path, findings)
+    elif "job" not in value:
+        findings.report((*path, "job"), "the task has neither a `job` nor a `sleep`")
+    elif made.get("job") == SLEEP_JOB:
+        _settle_duration(made.get("params", {}), path, findings)
+    made.setdefault("name", "")
+    made.setdefault("job", "")
+    return TaskSpec(**made)
+
+
+def _expand_sleep(value: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> None:
+    """`sleep: 5m` is short for the job `sleep` with that duration."""
+    for key in ("job", "params"):
+        if key in value:
+            findings.add(Finding((*path, key), f"`{key}` and `sleep` exclude each other", on_key=True))
+    pause = made.pop(SLEEP_JOB, UNSET)
+    made["job"] = SLEEP_JOB
+    made["params"] = {} if pause is UNSET else {"duration": pause}
+
+
+def _settle_duration(params: dict[str, Any], path: Path, findings: Findings) -> None:
+    """One spelling for one duration, so that `sleep: 5m` and `job: sleep` have the same hash."""
+    if "duration" in params:
+        settled = _pause(params["duration"], (*path, "params", "duration"), findings)
+        params["duration"] = None if isinstance(settled, UnsetType) else settled
+
+
+def _pause(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+    if isinstance(value, str) and has_expression(value):
+        return value
+    try:
+        return format_duration(parse_duration(value))
+    except ValueError as error:
+        findings.report(path, str(error))
+        return UNSET
+
+
+def _retry(value: Any, path: Path, findings: Findings) -> RetryPolicy | UnsetType:
+    """`retry: 3` is short for `retry: {count: 3}`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return RetryPolicy(count=value)
+    if not isinstance(value, dict):
+        findings.report(path, f"expected a whole number or a mapping, got {kind_of(value)}")
+        return UNSET
+    made = fields(_RETRY, _NOTHING, value, path, findings)
+    if "count" not in value:
+        findings.report((*path, "count"), "`retry` has no `count`, so nothing would be repeated")
+    return RetryPolicy(**made)
+
+
+def _params(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] | UnsetType:
+    if not isinstance(value, dict):
+        findings.report(path, f"expected a mapping, got {kind_of(value)}")
+        return UNSET
+    return {composed(key): _param(inner, (*path, key), findings) for key, inner in value.items()}
+
+
+def _param(value: Any, path: Path, findings: Findings) -> ParamSpec:
+    """A mapping declares; any other value is a default, and the type is its own."""
+    if isinstance(value, dict):
+        return ParamSpec(**fields(_PARAM, _NOTHING, value, path, findings))
+    default = convert.json_value(value, path, findings)
+    return ParamSpec(type=type_of(default), default=default)
+
+
+def _enum(value: Any, path: Path, findings: Findings) -> tuple[Any, ...] | UnsetType:
+    if not isinstance(value, list | tuple):
+        findings.report(path, f"expected a list, got {kind_of(value)}")
+        return UNSET
+    return tuple(convert.json_value(item, (*path, at), findings) for at, item in enumerate(value))
+
+
+def _same_names(struct: type[msgspec.Struct], **converters: convert.Convert[Any]) -> dict[str, Any]:
+    """Rows of a table whose keys are called like the fields."""
+    unknown = converters.keys() - set(struct.__struct_fields__)
+    assert not unknown, f"{struct.__name__} has no {unknown}"
+    return {key: (key, converter) for key, converter in converters.items()}
+
+
+_RETRY: Final[Table] = {
+    **_same_names(RetryPolicy, count=convert.whole, backoff=convert.number, jitter=convert.number, on=convert.texts),
+    "interval": ("interval_us", convert.duration),
+    "max_interval": ("max_interval_us", convert.duration),
+}
+_PARAM: Final[Table] = _same_names(
+    ParamSpec,
+    type=convert.text,
+    default=convert.json_value,
+    required=convert.flag,
+    enum=_enum,
+    minimum=convert.number,
+    maximum=convert.number,
+    pattern=convert.text,
+    description=convert.text,
+)
+_TASK: Final[Table] = {
+    **_same_names(
+        TaskSpec,
+        name=convert.name,
+        job=convert.text,
+        description=convert.text,
+        params=convert.json_mapping,
+        depends_on=convert.names,
+        when=convert.text,
+        trigger=convert.choice("trigger", Trigger),
+        retry=_retry,
+        required_params=convert.texts,
+        result_mapping=convert.text_mapping,
+        executor=convert.choice("executor", Executor),
+        at_most_once=convert.flag,
+        idempotency_key=convert.text,
+        continue_on_failure=convert.flag,
+    ),
+    "timeout": ("timeout_us", convert.duration),
+    SLEEP_JOB: (SLEEP_JOB, _pause),
+}
+_WORKFLOW: Final[Table] = {
+    **_same_names(
+        WorkflowDefinition,
+        id=_workflow_id,
+        name=convert.text,
+        description=convert.text,
+        labels=convert.text_mapping,
+        params=_params,
+        tasks=_tasks,
+        max_concurrent_tasks=convert.whole,
+        on_failure=convert.choice("on_failure", OnFailure),
+    ),
+    "timeout": ("timeout_us", convert.duration),
+    "mode": ("mode", convert.choice("mode", _Mode)),
+}
