@@ -24,7 +24,7 @@ DEFAULT_CAPACITY: Final = 10_000
 
 
 class LogFrame(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One line that a job logged. `level` as in the logging module: DEBUG, INFO, WARNING, ERROR."""
+    """One line that a job logged. `level` is one of debug, info, warning, error."""
 
     instance_id: InstanceId
     task: str

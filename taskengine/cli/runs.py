@@ -1,0 +1,132 @@
+"""The runs on this machine: a folder each under the data folder, with what is needed to go on with it.
+
+    <data folder>/runs/<instance id>/run.json       how it was started
+                                     taskengine.db  its store, unless `--db` named another
+
+The folder's name is the instance's id. A run that died before its first commit leaves a folder without an instance.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.errors import InvalidInput, NotFound, StoreLocked
+from taskengine.model.ids import InstanceId
+from taskengine.store.lock import FileLock
+
+__all__ = ["RunRecord", "Runs", "data_folder"]
+
+_RECORD: Final = "run.json"
+_DATABASE: Final = "taskengine.db"
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run was started.
+
+    dsn      of its store
+    own      the store lies in the run's folder, and goes with it
+    apps     absolute paths of the `--app` files
+    workers  of `-j`, None: the default
+    file     what was run, for people
+    """
+
+    id: InstanceId
+    dsn: str
+    own: bool
+    created_us: Micros
+    apps: tuple[str, ...] = ()
+    workers: int | None = None
+    file: str = ""
+
+
+_DECODER: Final = msgspec.json.Decoder(RunRecord)
+
+
+def data_folder() -> Path:
+    """`$TASKENGINE_HOME`, else `taskengine` in the XDG data folder. Need not exist."""
+    home = os.environ.get("TASKENGINE_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    # The XDG rules: a relative path there is to be ignored.
+    data = Path(os.environ.get("XDG_DATA_HOME") or "-")
+    return (data if data.is_absolute() else Path("~/.local/share").expanduser()) / "taskengine"
+
+
+class Runs:
+    """The folders of all runs. Nothing is made before `create`."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or data_folder()) / "runs"
+
+    def create(
+        self, run_id: InstanceId, created_us: Micros, *, dsn: str, apps: tuple[str, ...], workers: int | None, file: str
+    ) -> RunRecord:
+        """Make the folder, for nobody else's eyes, and write the record. `dsn` empty: a store of the run's own."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = self.folder / run_id
+        place.mkdir(mode=0o700)
+        record = RunRecord(
+            id=run_id,
+            dsn=dsn or str(place / _DATABASE),
+            own=not dsn,
+            created_us=created_us,
+            apps=apps,
+            workers=workers,
+            file=file,
+        )
+        self.save(record)
+        return record
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record; a crash leaves the old one or the new one."""
+        path = self.folder / record.id / _RECORD
+        draft = path.with_suffix(".new")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(record)))
+        os.replace(draft, path)
+
+    def all(self) -> list[RunRecord]:
+        """Newest first: ids sort by time. Folders without a readable record are passed over."""
+        try:
+            names = sorted((entry.name for entry in os.scandir(self.folder) if entry.is_dir()), reverse=True)
+        except FileNotFoundError:
+            return []
+        return [record for name in names if (record := self._read(name)) is not None]
+
+    def find(self, prefix: str) -> RunRecord:
+        """The run whose id begins so. Raises NotFound, and InvalidInput when there are several."""
+        wanted = prefix.lower()
+        found = [record for record in self.all() if record.id.startswith(wanted)] if wanted else []
+        if not found:
+            raise NotFound("run", prefix, "`taskengine instance list` shows what there is")
+        if len(found) > 1 and found[0].id != wanted:
+            shown = "\n  ".join(record.id for record in found[:10])
+            raise InvalidInput(f"{len(found)} runs begin with {prefix}; type more of the id:\n  {shown}")
+        return found[0]
+
+    def remove(self, record: RunRecord) -> bool:
+        """Delete the run's folder, unless a process has its store. Returns whether it is gone."""
+        place = self.folder / record.id
+        lock = FileLock(place / _DATABASE)
+        try:
+            lock.acquire()
+        except (StoreLocked, OSError):
+            return False
+        try:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(place)
+        finally:
+            lock.release()
+        return not place.exists()
+
+    def _read(self, name: str) -> RunRecord | None:
+        try:
+            record = _DECODER.decode((self.folder / name / _RECORD).read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return None
+        return record if record.id == name else None
