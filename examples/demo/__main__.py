@@ -33,7 +33,12 @@ def _run(service: str, folder: Path, report: Path) -> int:
     options = [option for name, value in params.items() for option in ("-p", f"{name}={value}")]
     command = [sys.executable, "-m", "taskengine", "run", str(HERE / "quotes.yaml"), *options]
     print(f"$ taskengine run examples/demo/quotes.yaml -p service={service} …", file=sys.stderr, flush=True)
-    return subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The program was interrupted, too: it drains, says how to go on, and ends by itself.
+            return process.wait()
 
 
 if __name__ == "__main__":
