@@ -127,6 +127,10 @@ class Store(Protocol):
         """By seq, from behind `after`."""
         ...
 
+    async def last_event(self, instance_id: InstanceId) -> EventRow | None:
+        """The one with the highest seq: how far the instance is. None: it has none."""
+        ...
+
     async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
         """By (ordinal, attempt); of one task or of all."""
         ...

@@ -184,6 +184,10 @@ class MemoryStore:
         events = self._tables().events.get(instance_id, {})
         return [events[seq] for seq in sorted(events) if seq > after][:limit]
 
+    async def last_event(self, instance_id: InstanceId) -> EventRow | None:
+        events = self._tables().events.get(instance_id, {})
+        return events[max(events)] if events else None
+
     async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
         attempts = self._tables().attempts.get(instance_id, {})
         return [attempts[key] for key in sorted(attempts) if ordinal is None or key[0] == ordinal]
@@ -243,7 +247,7 @@ def _check_fit(batch: Batch) -> None:
         try:
             codec.check_fit(values)
         except Exception as exc:  # making values is pure: whatever it raises is the record's fault
-            raise BatchRefused(table, "unfit") from exc
+            raise BatchRefused(table, "unfit", str(exc)) from exc
 
 
 def _check(rows: Snapshot, batch: Batch) -> None:

@@ -259,6 +259,9 @@ class SqliteStore:
     async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
         return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
 
+    async def last_event(self, instance_id: InstanceId) -> EventRow | None:
+        return next(map(codec.event_row, await self._rows("last_event", instance_id)), None)
+
     async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
         if ordinal is None:
             found = await self._rows("attempts", instance_id)

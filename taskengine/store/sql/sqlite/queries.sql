@@ -107,6 +107,10 @@ WHERE instance_id = ? AND ordinal IN (SELECT value FROM json_each(?)) AND error 
 SELECT instance_id, seq, at_us, CAST(body AS BLOB) FROM events
 WHERE instance_id = ? AND seq > ? ORDER BY seq LIMIT ?;
 
+-- name: last_event
+SELECT instance_id, seq, at_us, CAST(body AS BLOB) FROM events
+WHERE instance_id = ? ORDER BY seq DESC LIMIT 1;
+
 -- name: attempts
 SELECT ordinal, attempt, run, outcome, started_us, finished_us, CAST(error AS BLOB) FROM attempts
 WHERE instance_id = ? ORDER BY ordinal, attempt;
