@@ -255,12 +255,12 @@ class BatchRefused(StoreError):
 
     code = "batch_refused"
 
-    def __init__(self, table: str, reason: Literal["moved", "exists", "key", "unfit"]) -> None:
-        super().__init__(table, reason)
-        self.table, self.reason = table, reason
+    def __init__(self, table: str, reason: Literal["moved", "exists", "key", "unfit"], detail: str = "") -> None:
+        super().__init__(table, reason, detail)
+        self.table, self.reason, self.detail = table, reason, detail
 
     def __str__(self) -> str:
-        return f"a row of {self.table} was refused: {self.reason}"
+        return f"a row of {self.table} was refused: {self.reason}" + (f" ({self.detail})" if self.detail else "")
 
 
 class StoreUnavailable(StoreError):

@@ -87,7 +87,7 @@ def _made(table: str, rows: Iterable[codec.Values]) -> list[codec.Values]:
     try:
         return list(rows)
     except Exception as exc:  # making values is pure: whatever it raises is the record's fault
-        raise BatchRefused(table, "unfit") from exc
+        raise BatchRefused(table, "unfit", str(exc)) from exc
 
 
 def _execute(db: sqlite3.Connection, table: str, sql: str, rows: list[codec.Values]) -> int:
@@ -97,13 +97,13 @@ def _execute(db: sqlite3.Connection, table: str, sql: str, rows: list[codec.Valu
         return db.executemany(sql, rows).rowcount
     except sqlite3.IntegrityError as exc:
         if exc.sqlite_errorcode not in _TAKEN:
-            raise BatchRefused(table, "unfit") from exc
+            raise BatchRefused(table, "unfit", str(exc)) from exc
         by_key = table == "instances" and exc.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE
         raise BatchRefused(table, "key" if by_key else "exists") from exc
     except sqlite3.Error as exc:
         # An error without a code is the driver's and means a value it cannot bind; DataError is one too large.
         if isinstance(exc, sqlite3.DataError) or not hasattr(exc, "sqlite_errorcode"):
-            raise BatchRefused(table, "unfit") from exc
+            raise BatchRefused(table, "unfit", str(exc)) from exc
         raise
     except (ValueError, OverflowError, TypeError) as exc:
-        raise BatchRefused(table, "unfit") from exc
+        raise BatchRefused(table, "unfit", str(exc)) from exc

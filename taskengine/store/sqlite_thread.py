@@ -1,9 +1,9 @@
 """A SQLite connection with its thread: a whole transaction is one hop there and back.
 
-aiosqlite sends each call to the connection's thread by itself, so BEGIN, seven executemany and COMMIT would be nine
-hops. Its proxy calls methods of the connection it was given the class of; ours runs in `commit()` what was staged
-on it. Measured here on Python 3.11 with SQLite 3.40, decisions of three rows from one writer: 0.11 ms a commit
-against 0.50 ms with a hop for each statement.
+aiosqlite sends each call to the connection's thread by itself, so BEGIN, the statements of a batch and COMMIT would
+be eight hops. Its proxy calls methods of the connection class that it is given; ours runs in `commit()` what was
+staged on it. Measured with one writer, decisions of three rows, Python 3.11, SQLite 3.40, two cores, p50: 0.32 ms a
+commit, of which the disk has 0.23, against 0.90 ms with a hop for each statement.
 """
 
 import sqlite3
