@@ -69,6 +69,11 @@ class Binder:
         """Names that params can fill."""
         return tuple(self._arguments)
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether the function gets the context, and so may ask for upstream results."""
+        return self._context is not None
+
     def bind(self, params: Mapping[str, Any], context: JobContext, services: Services) -> Bound:
         """Arguments for one call. Raises BadArguments; what a service's factory raises goes through."""
         if not self._arguments and self._extra is None:

@@ -104,7 +104,7 @@ def _line(message: object, values: tuple[object, ...], fields: dict[str, object]
 class JobContext:
     """Base of both contexts. Made by the caller, one for each attempt; a body may hand it to its own threads.
 
-    grace_s and shared are for the built-in jobs: how long something of theirs may take to end, and what they keep
+    clock, grace_s and shared are for the built-in jobs: how long something of theirs may take to end, and what they keep
     between calls; shared is for the loop's thread only and None in worker processes. begun: the body was entered.
     """
 
@@ -132,7 +132,7 @@ class JobContext:
     ) -> None:
         self._info = info
         self._services = services
-        self._clock = clock
+        self.clock = clock
         self._sink = sink
         self._cancelled = False
         self._decoded: dict[str, Any] = {}
@@ -183,7 +183,7 @@ class JobContext:
     def time_left_s(self) -> float | None:
         """Seconds until the deadline, 0 when it has passed; None without a timeout."""
         at_us = self._info.deadline_us
-        return None if at_us is None else max(0.0, (at_us - self._clock.now_us()) / 1_000_000)
+        return None if at_us is None else max(0.0, (at_us - self.clock.now_us()) / 1_000_000)
 
     def upstream(self, task: str) -> Any:
         """The result of a task that this one comes after, as plain JSON values."""
@@ -222,7 +222,7 @@ class JobContext:
     def tell(self, level: str, message: str) -> None:
         """One line; what `log` does. A line is cut at 64 KiB."""
         if self._sink is not None:
-            self._sink(LogLine(level, cut(message, _MAX_LINE), self._clock.now_us()))
+            self._sink(LogLine(level, cut(message, _MAX_LINE), self.clock.now_us()))
 
     def set_progress(self, fraction: float, message: str = "") -> None:
         """How far the body is, 0 to 1; what is outside counts as the nearer end."""

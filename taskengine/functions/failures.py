@@ -18,6 +18,7 @@ MAX_TRACEBACK: Final = 20 * 1024
 # The same call again meets the same refusal.
 _HOPELESS: Final = (NonRetryable, BadArguments, UnknownFunction, InvalidInput)
 _HERE: Final = str(Path(__file__).parent)
+_RUNNERS: Final = ("asyncio/runners.py", "asyncio/base_events.py")
 _MAX_FRAMES: Final = 50
 _MAX_DELAY_S: Final = 100 * 365.25 * 86400.0
 
@@ -68,7 +69,7 @@ def _delay(family: list[BaseException]) -> Micros | None:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error) or type(error).__name__
     except BaseException as second:
         return f"<{type(error).__name__} whose text raised {type(second).__name__}>"
 
@@ -87,11 +88,12 @@ def _without_ours(told: traceback.TracebackException) -> str:
     while waiting:
         link = waiting.pop()
         chain.append(link)
-        waiting.extend(other for other in (link.__cause__, link.__context__, *(link.exceptions or ())) if other)
+        context = None if link.__suppress_context__ else link.__context__
+        waiting.extend(other for other in (link.__cause__, context, *(link.exceptions or ())) if other)
     for link in chain:
         link.stack = traceback.StackSummary.from_list([line for line in link.stack if not _is_ours(line.filename)])
     return "".join(told.format()) if any(link.stack for link in chain) else ""
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith(_HERE)
+    return filename.startswith(_HERE) or filename.endswith(_RUNNERS)

@@ -12,11 +12,11 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.errors import InvalidConfiguration, NotSupportedYet
 from taskengine.functions.binding import Binder
-from taskengine.functions.durations import span_of
 from taskengine.functions.loading import home_of
 from taskengine.model.definition import Executor, RetryPolicy
+from taskengine.model.durations import parse_duration
 
-__all__ = ["MARK", "JobFunction", "JobMark", "Kind", "job", "kind_for", "make_job", "mark_of"]
+__all__ = ["MARK", "JobFunction", "JobMark", "Kind", "is_async", "job", "kind_for", "make_job", "mark_of"]
 
 MARK: Final = "__taskengine_job__"
 """The attribute that `@job` leaves on a function."""
@@ -47,6 +47,7 @@ class JobFunction(msgspec.Struct, frozen=True):
 
     path        `module:qualname`, by which a worker process or a later start imports it again
     origin      the file it was loaded from, when that was not a module of the Python path
+    awaits      it is an `async def`
     timeout_us  what the function asks for; a task's own `timeout` and `retry` come first
     """
 
@@ -56,6 +57,7 @@ class JobFunction(msgspec.Struct, frozen=True):
     path: str
     binder: Binder
     origin: str = ""
+    awaits: bool = True
     timeout_us: Micros | None = None
     retry: RetryPolicy | None = None
     nan: str = "error"
@@ -120,6 +122,7 @@ def make_job(
         path=path,
         binder=_binder(name, function),
         origin=origin or home,
+        awaits=is_async(function),
         timeout_us=mark.timeout_us if told.timeout_us is None else told.timeout_us,
         retry=told.retry or mark.retry,
         nan=mark.nan,
@@ -131,7 +134,7 @@ def make_job(
 def kind_for(job: JobFunction, executor: Executor) -> Kind:
     """Where a call runs when the task asks for `executor`. Raises InvalidConfiguration when it cannot run there."""
     kind = Kind(executor) if executor else job.kind
-    if kind is Kind.ASYNC and not _is_async(job.function):
+    if kind is Kind.ASYNC and not job.awaits:
         raise InvalidConfiguration(
             f"job {job.name!r} is a plain def and would block the loop: write async def, or use the executor thread"
         )
@@ -162,8 +165,8 @@ def _timeout(timeout: float | str | timedelta | None) -> Micros | None:
     if timeout is None:
         return None
     try:
-        span_us = span_of(timeout)
-    except (ValueError, AttributeError) as error:
+        span_us = parse_duration(timeout)
+    except ValueError as error:
         raise InvalidConfiguration(f"timeout: {error}") from error
     if span_us == 0:
         raise InvalidConfiguration("timeout: 0 would end every attempt at once; leave it out for no timeout")
@@ -196,10 +199,11 @@ def _kind(name: str, function: Callable[..., Any], executor: Executor) -> Kind:
         raise InvalidConfiguration(f"job {name!r} is a generator, whose items nobody would read; return a list")
     if executor:
         return Kind(executor)
-    return Kind.ASYNC if _is_async(function) else Kind.THREAD
+    return Kind.ASYNC if is_async(function) else Kind.THREAD
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine: `async def`, a partial of one, an object with an `async __call__`."""
     bare = function.func if isinstance(function, functools.partial) else function
     return inspect.iscoroutinefunction(bare) or inspect.iscoroutinefunction(getattr(bare, "__call__", None))  # noqa: B004
 

@@ -1,0 +1,104 @@
+"""What the engine and a worker process say to each other: JSON frames, each behind its length in four bytes.
+
+No pickle: a worker gets the import path of a function and JSON values, and answers with JSON.
+"""
+
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from taskengine.functions.context import CallInfo
+from taskengine.functions.outcomes import CallOutcome, Frame
+from taskengine.functions.services import Services
+
+__all__ = ["ANSWERS", "REQUESTS", "Ended", "Frames", "Hello", "Order", "Told", "encode", "hello_for"]
+
+_LENGTH: Final = struct.Struct(">I")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First frame to a worker: the surroundings of the engine.
+
+    sys_path    where the engine finds modules, the user's folders included
+    pythonpath  what the variable was before it was changed to start the worker
+    factories   import paths of services by key
+    objects     keys of services that only the engine's process has
+    """
+
+    sys_path: list[str]
+    pythonpath: str | None
+    factories: dict[str, str]
+    objects: list[str]
+    max_result: int
+    grace_s: float
+
+
+class Order(msgspec.Struct, frozen=True, tag="order"):
+    """Call one function. A worker gets the next one only after it has answered."""
+
+    path: str
+    origin: str
+    nan: str
+    info: CallInfo
+
+
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """The body says something while it runs."""
+
+    frame: Frame
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The body has ended."""
+
+    outcome: CallOutcome
+
+
+REQUESTS: Final = msgspec.json.Decoder(Hello | Order)
+ANSWERS: Final = msgspec.json.Decoder(Told | Ended)
+
+
+def encode(message: Hello | Order | Told | Ended) -> bytes:
+    """One frame, ready to be sent."""
+    data = _ENCODER.encode(message)
+    return _LENGTH.pack(len(data)) + data
+
+
+def hello_for(services: Services, max_result: int, grace_s: float) -> bytes:
+    """The first frame, as the engine's process is now."""
+    hello = Hello(
+        sys_path=[os.path.abspath(entry) for entry in sys.path],
+        pythonpath=os.environ.get("PYTHONPATH"),
+        factories=dict(services.factories),
+        objects=services.objects,
+        max_result=max_result,
+        grace_s=grace_s,
+    )
+    return encode(hello)
+
+
+class Frames:
+    """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Every frame that is complete now, without its length."""
+        self._buffer += data
+        at = 0
+        try:
+            while len(self._buffer) - at >= _LENGTH.size:
+                end = at + _LENGTH.size + _LENGTH.unpack_from(self._buffer, at)[0]
+                if len(self._buffer) < end:
+                    return
+                frame = bytes(memoryview(self._buffer)[at + _LENGTH.size : end])
+                at = end
+                yield frame
+        finally:
+            del self._buffer[:at]
