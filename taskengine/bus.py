@@ -70,6 +70,11 @@ class Subscription:
         self._failure: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """No more frames will come in; there may be some to read."""
+        return self._closed
+
     def __aiter__(self) -> Self:
         return self
 

@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from taskengine.definition import read_file, read_yaml
-from taskengine.functions import Registry, builtin_registry
 from taskengine.model.definition import WorkflowDefinition
 
-__all__ = ["STDIN", "load_definition", "registry_with"]
+__all__ = ["STDIN", "known_jobs", "load_definition"]
 
-STDIN = "-"
+STDIN: Final = "-"
 
 
 def load_definition(path: str, jobs: Collection[str] | None) -> WorkflowDefinition:
@@ -20,10 +20,11 @@ def load_definition(path: str, jobs: Collection[str] | None) -> WorkflowDefiniti
     return read_file(os.path.normpath(path), jobs=jobs)
 
 
-def registry_with(apps: Sequence[str]) -> Registry:
-    """The jobs that a run with these `--app` files would know. Raises InvalidConfiguration."""
-    registry = builtin_registry()
-    registry.load_entry_points()
+def known_jobs(apps: Sequence[str]) -> Collection[str]:
+    """The names of the jobs that a run with these `--app` files would know. Raises InvalidConfiguration."""
+    from taskengine.engine.builder import EngineBuilder
+
+    builder = EngineBuilder()
     for app in apps:
-        registry.load_file(app)
-    return registry
+        builder.with_app(app)
+    return builder.build().registry.names()

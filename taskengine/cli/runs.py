@@ -129,4 +129,7 @@ class Runs:
             record = _DECODER.decode((self.folder / name / _RECORD).read_bytes())
         except (OSError, msgspec.DecodeError):
             return None
-        return record if record.id == name else None
+        if record.id != name:
+            return None
+        # The data folder may have been moved, or be seen under another name from a container.
+        return msgspec.structs.replace(record, dsn=str(self.folder / name / _DATABASE)) if record.own else record

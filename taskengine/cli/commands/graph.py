@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from taskengine.cli.definitions import load_definition, registry_with
+from taskengine.cli.definitions import known_jobs, load_definition
 from taskengine.cli.output import json_text, write_text
 from taskengine.cli.safe import clean
 from taskengine.cli.terminal import is_terminal
@@ -32,7 +32,7 @@ def command(file: str, apps: Sequence[str], form: str) -> None:
     import sys
 
     # Without --app any job name will do: a drawing runs nothing.
-    definition = load_definition(file, registry_with(apps).names() if apps else None)
+    definition = load_definition(file, known_jobs(apps) if apps else None)
     if form == "json":
         write_text(json_text(graph_data(definition), pretty=is_terminal(sys.stdout)))
     else:

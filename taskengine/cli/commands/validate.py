@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from taskengine.cli import exits
-from taskengine.cli.definitions import load_definition, registry_with
+from taskengine.cli.definitions import known_jobs, load_definition
 from taskengine.cli.output import Format, output_options, write_data
 from taskengine.cli.problems import exit_code_of, explain, say
 from taskengine.cli.safe import clean
@@ -30,7 +30,7 @@ def command(files: Sequence[str], apps: Sequence[str], output: Format | None) ->
     taskengine validate workflow.yaml --app jobs.py
     taskengine validate *.yaml --json
     """
-    jobs = registry_with(apps).names()
+    jobs = known_jobs(apps)
     reports, codes = [], []
     for file in files:
         report, code = _check(file, jobs, quiet=output not in (None, Format.TABLE))

@@ -1,0 +1,127 @@
+"""Running an engine in this process for one instance: start, watch, stop; and what Ctrl-C does meanwhile."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.bus import Frame, Subscription
+from taskengine.cli.board import Board
+from taskengine.cli.interrupts import interrupts_cancel
+from taskengine.cli.painters import make_painter, show_end
+from taskengine.cli.problems import say
+from taskengine.cli.terminal import is_animated
+from taskengine.cli.watching import make_board, watch
+from taskengine.clock import Clock
+from taskengine.engine.builder import EngineBuilder
+from taskengine.engine.engine import Engine
+from taskengine.engine.views import InstanceView, TaskView
+from taskengine.model.ids import InstanceId
+
+__all__ = ["Begin", "Ending", "Watching", "command_once", "make_builder", "work"]
+
+Begin = Callable[[Engine], Awaitable[object]]
+"""Gets the instance going, or changes it; called once on the started engine."""
+
+
+class Watching(msgspec.Struct, frozen=True, kw_only=True):
+    """What to follow and how.
+
+    tries_allowed  by task name: attempts that the definition allows
+    logs           show what jobs log
+    """
+
+    instance_id: InstanceId
+    tries_allowed: Mapping[str, int] = {}
+    logs: bool = False
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How the instance was when the engine stopped. Interrupted: nobody looked, the rest is empty."""
+
+    interrupted: bool = False
+    view: InstanceView | None = None
+    tasks: Sequence[TaskView] = ()
+    result: Mapping[str, Any] = {}
+
+
+def make_builder(ambient: Ambient, dsn: str, apps: Sequence[str], workers: int | None) -> EngineBuilder:
+    """A builder with the job files loaded. Raises InvalidConfiguration, NotSupportedYet."""
+    builder = EngineBuilder(ambient).with_store(dsn)
+    if workers is not None:
+        builder.with_workers(workers)
+    for app in apps:
+        builder.with_app(app)
+    return builder
+
+
+async def work(builder: EngineBuilder, begin: Begin, watching: Watching, clock: Clock) -> Ending:
+    """Run the engine until the instance rests, showing it on stderr; the final table is always shown.
+
+    The engine is stopped on every way out. Raises what the engine raises when it cannot go on.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    fatal: list[BaseException] = []
+
+    def on_fatal(error: BaseException) -> None:
+        fatal.append(error)
+        task.cancel()
+
+    engine = builder.with_on_fatal(on_fatal).build()
+    board: list[Board] = []
+    with interrupts_cancel(task, drawing=is_animated(sys.stderr)) as interrupts:
+        frames = engine.bus.subscribe(_about(watching.instance_id))
+        try:
+            ending = await _until_rest(engine, begin, watching, frames, board, clock)
+        except asyncio.CancelledError:
+            if fatal:
+                raise fatal[0] from None
+            if not interrupts.count:
+                raise
+            task.uncancel()
+            say("Interrupted: running tasks are put back to run again later. Ctrl-C once more leaves at once.")
+            await engine.stop()
+            ending = Ending(interrupted=True)
+        finally:
+            await engine.stop()
+        _show_last(board, frames, clock)
+    return ending
+
+
+async def command_once(builder: EngineBuilder, change: Begin, instance_id: InstanceId) -> InstanceView:
+    """Change an instance without taking up its work, wait until it rests, and stop."""
+    async with builder.with_recovery(False).build() as engine:
+        await change(engine)
+        return await engine.wait_until_resting(instance_id)
+
+
+async def _until_rest(
+    engine: Engine, begin: Begin, watching: Watching, frames: Subscription, board: list[Board], clock: Clock
+) -> Ending:
+    """`board` gets the one board: it is shown at the end, also of an interrupted run."""
+    await engine.start()
+    await begin(engine)
+    instance_id = watching.instance_id
+    board.append(await make_board(engine, instance_id, watching.tries_allowed))
+    painter = make_painter(sys.stderr)
+    with painter.showing():
+        await watch(engine, board[0], frames, painter, clock, logs=watching.logs)
+    view, tasks = await engine.get_instance(instance_id), await engine.get_tasks(instance_id)
+    return Ending(view=view, tasks=tasks, result=await engine.result(instance_id))
+
+
+def _about(instance_id: InstanceId) -> Callable[[Frame], bool]:
+    return lambda frame: frame.instance_id == instance_id
+
+
+def _show_last(board: Sequence[Board], frames: Subscription, clock: Clock) -> None:
+    """The final table, with what happened while the engine stopped."""
+    for each in board:
+        for frame in frames.drain():
+            if not hasattr(frame, "dropped"):
+                each.apply(frame)
+        show_end(each, clock.now_us(), sys.stderr)

@@ -1,0 +1,3 @@
+"""What the process says of itself: the log. Import from the modules."""
+
+__all__: list[str] = []
