@@ -104,18 +104,18 @@ def _line(message: object, values: tuple[object, ...], fields: dict[str, object]
 class JobContext:
     """Base of both contexts. Made by the caller, one for each attempt; a body may hand it to its own threads.
 
-    clock, grace_s and shared are for the built-in jobs: how long something of theirs may take to end, and what they keep
-    between calls; shared is for the loop's thread only and None in worker processes. begun: the body was entered.
+    clock, grace_s and shared are for the built-in jobs; grace_s is how long something of theirs may take to end,
+    shared what they keep between calls, None outside of the loop's thread. begun: the body was entered.
     """
 
     __slots__ = (
         "_cancelled",
-        "_clock",
         "_decoded",
         "_info",
         "_services",
         "_sink",
         "begun",
+        "clock",
         "grace_s",
         "params",
         "shared",

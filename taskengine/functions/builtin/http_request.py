@@ -156,7 +156,9 @@ def _authorized(request: "httpx.Request", auth: Auth | None) -> "httpx.Request":
     return next(httpx.BasicAuth(auth.basic.username, auth.basic.password).auth_flow(request))
 
 
-async def _send(client: "httpx.AsyncClient", request: "httpx.Request") -> tuple[int, "httpx.Headers", bytes, float]:
+async def _send(
+    client: "httpx.AsyncClient", request: "httpx.Request", clock: Clock
+) -> tuple[int, "httpx.Headers", bytes, float]:
     """Status, headers, body and seconds. Errors of the network become Python's own, which retry policies know."""
     import httpx
 
