@@ -1,0 +1,114 @@
+"""Addresses of stores, and the places of files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskengine.ambient import Ambient
+from taskengine.errors import InvalidConfiguration, NotSupportedYet
+from taskengine.store.memory import MemoryStore
+from taskengine.store.opening import open_store
+from taskengine.store.place import mount_type, network_type
+from taskengine.store.sqlite import SqliteStore
+
+PATHS = {
+    "/data/engine.db": "/data/engine.db",
+    "engine.db": "{cwd}/engine.db",
+    "../流程 1.db": "{parent}/流程 1.db",
+    "~/engine.db": "{home}/engine.db",
+    "what?.db": "{cwd}/what?.db",
+    "sqlite:///data/engine.db": "/data/engine.db",
+    "sqlite:////data/engine.db": "/data/engine.db",
+    "SQLite:///./engine.db": "{cwd}/engine.db",
+    "sqlite:///../engine.db": "{parent}/engine.db",
+    "sqlite:///~/engine.db": "{home}/engine.db",
+    "sqlite:///data/%E6%B5%81%3F.db": "/data/流?.db",
+    "sqlite:///data/a.db?allow_network=true": "/data/a.db",
+}
+
+
+@pytest.mark.parametrize("dsn", PATHS)
+def test_an_address_names_a_file(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    store = open_store(dsn, Ambient())
+    assert isinstance(store, SqliteStore)
+    assert str(store.path) == PATHS[dsn].format(cwd=folder, parent=tmp_path, home=tmp_path / "me")
+    assert list(folder.iterdir()) == []
+
+
+def test_memory_is_a_store() -> None:
+    assert isinstance(open_store("memory://", Ambient()), MemoryStore)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "mysql", "mariadb"])
+def test_other_databases_come_later(scheme: str) -> None:
+    with pytest.raises(NotSupportedYet, match="later release; use") as failed:
+        open_store(f"{scheme}://me:geheim@host/db", Ambient())
+    assert "geheim" not in str(failed.value)
+
+
+WRONG = [
+    "redis://me:geheim@host",
+    "sqlite://geheim/a.db",
+    "sqlite://",
+    "sqlite:///",
+    "",
+    "  ",
+    "a\0b",
+    "sqlite:///a.db?mode=geheim",
+    "sqlite:///a.db?allow_network=geheim",
+]
+
+
+@pytest.mark.parametrize("dsn", WRONG)
+def test_a_wrong_address_is_answered_with_examples_and_not_repeated(dsn: str) -> None:
+    with pytest.raises(InvalidConfiguration) as failed:
+        open_store(dsn, Ambient())
+    assert "geheim" not in str(failed.value)
+    assert "allow_network" in str(failed.value) or "sqlite:///./engine.db" in str(failed.value)
+
+
+def test_a_driver_is_loaded_only_when_an_address_asks_for_it() -> None:
+    script = (
+        "import sys; from taskengine.ambient import Ambient; from taskengine.store.opening import open_store\n"
+        "open_store('memory://', Ambient()); assert 'aiosqlite' not in sys.modules and 'sqlite3' not in sys.modules\n"
+        "open_store('a.db', Ambient()); assert 'aiosqlite' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:26 / /mnt/net\\040share rw - nfs4 server:/export rw
+31 30 0:27 / /mnt/net\\040share/local rw - xfs /dev/b rw
+32 22 0:28 / /over rw - ext4 /dev/c rw
+33 22 0:29 / /over rw - fuse.sshfs me@host: rw
+a line of another kind
+""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/a.db", "ext4"),
+        ("/mnt/net share/a.db", "nfs4"),
+        ("/mnt/net share", "nfs4"),
+        ("/mnt/net share/local/deep/a.db", "xfs"),
+        ("/mnt/net shared/a.db", "ext4"),
+        ("/over/a.db", "fuse.sshfs"),
+    ],
+)
+def test_the_mount_on_top_decides(path: str, kind: str) -> None:
+    assert mount_type(Path(path), MOUNTS) == kind
+
+
+def test_network_types_are_known() -> None:
+    for kind in ("nfs", "nfs4", "cifs", "smb3", "smb2", "fuse.sshfs", "9p", "ceph", "fuse.glusterfs"):
+        assert network_type(kind) == kind
+    for kind in ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "fuse.ntfs", "fuseblk", ""):
+        assert network_type(kind) == ""
