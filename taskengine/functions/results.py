@@ -32,6 +32,10 @@ _BRACES: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
+class _NoJsonForm(TypeError):
+    """Neither msgspec nor we know the type."""
+
+
 def encode_result(value: object, *, nan: str = "error", limit: int = MAX_RESULT) -> bytes:
     """`value` as UTF-8 JSON.
 
@@ -54,7 +58,7 @@ def encode_result(value: object, *, nan: str = "error", limit: int = MAX_RESULT)
 
 
 def _plain(value: object) -> object:
-    """What msgspec does not know by itself. NotImplementedError becomes its own TypeError."""
+    """What msgspec does not know by itself."""
     if isinstance(value, str | int | float):  # subclasses, numpy's among them
         return _scalar(value)
     if isinstance(value, Mapping):
@@ -64,7 +68,7 @@ def _plain(value: object) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, type):
-        raise NotImplementedError
+        raise _NoJsonForm
     return _by_duck(value)
 
 
@@ -85,7 +89,7 @@ def _by_duck(value: object) -> object:
     rows = getattr(value, "to_dict", None)
     if callable(rows):
         return rows(orient="records")
-    raise NotImplementedError
+    raise _NoJsonForm
 
 
 _JSON: Final = msgspec.json.Encoder(enc_hook=_plain)
@@ -143,7 +147,7 @@ def _opened(value: object, path: str) -> Iterator[tuple[str, object]]:
         return
     try:
         inner = _plain(value)
-    except NotImplementedError:
+    except _NoJsonForm:
         yield path, value
         return
     yield from _leaves(inner, path)
@@ -187,7 +191,7 @@ def _culprit(value: object, path: str, error: Exception) -> str | None:
         except UnicodeEncodeError as bad:
             return f"{where} is a text that UTF-8 cannot hold: {bad.reason}"
         except Exception as bad:
-            return f"{where} is of type {_kind(leaf)}, which has no JSON form{_advice(leaf)} ({bad})"
+            return f"{where} is of type {_kind(leaf)}, which has no JSON form{_advice(leaf, bad)}"
     return None
 
 
@@ -206,5 +210,7 @@ def _kind(leaf: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _advice(leaf: object) -> str:
-    return "; return a list" if isinstance(leaf, Iterator) else ""
+def _advice(leaf: object, error: Exception) -> str:
+    if isinstance(leaf, Iterator):
+        return "; return a list"
+    return "" if isinstance(error, _NoJsonForm) else f": {error}"
