@@ -85,10 +85,11 @@ class TaskBuilder(_Builder):
         backoff: float = 1.0,
         max_interval: Span | None = None,
         jitter: float = 0.0,
-        on: Iterable[str | type[BaseException]] = (),
+        on: str | type[BaseException] | Iterable[str | type[BaseException]] = (),
     ) -> Self:
         """The whole policy at once. `on`: exception classes, or their names, to repeat on; none: all."""
-        names = [item if isinstance(item, str) else item.__name__ for item in on]
+        several = [on] if isinstance(on, str | type) else on
+        names = [item if isinstance(item, str) else item.__name__ for item in several]
         self._said.pop("retry", None)
         self._retry(count=count, interval=interval, backoff=backoff, jitter=jitter, on=names)
         return self if max_interval is None else self._retry(max_interval=max_interval)
@@ -190,7 +191,7 @@ class WorkflowBuilder(_Builder):
     def build(self) -> WorkflowDefinition:
         """The definition. Raises InvalidDefinition with every problem, with paths and without lines."""
         findings = Findings()
-        definition = decode_workflow(_plain(self._shape()), findings)
+        definition = decode_workflow(_plain(self._shape(findings)), findings)
         assert definition is not None, "a mapping with an id decodes"
         tasks = tuple(_task(task, ("tasks", at), findings) for at, task in enumerate(self._tasks))
         definition = msgspec.structs.replace(definition, tasks=tasks)
@@ -198,11 +199,11 @@ class WorkflowBuilder(_Builder):
         _raise_if(findings)
         return definition
 
-    def _shape(self) -> dict[str, Any]:
+    def _shape(self, findings: Findings) -> dict[str, Any]:
         said = {"id": self._said["name"], **self._said}
-        if "id" not in self._said and isinstance(said["id"], str) and name_fault(said["id"]):
-            message = f'the name {name_fault(said["id"])}, so it cannot be the id too; give one: with_id("...")'
-            raise InvalidDefinition([Problem(message=message, path="id")])
+        fault = name_fault(said["id"]) if "id" not in self._said and isinstance(said["id"], str) else ""
+        if fault:
+            findings.report(("id",), f'the name {fault}, so it cannot be the id too; give one: with_id("...")')
         return said
 
 
@@ -218,15 +219,16 @@ def _task(task: TaskSpec | TaskBuilder, path: Path, findings: Findings) -> TaskS
 
 
 def _name_of(function: Callable[..., object]) -> str:
-    """The name under which `@job` registered a function; for any other one its import path."""
-    registered = getattr(function, _DECORATED, None)
-    if registered is not None:
-        return str(registered.name)
-    owner = function if hasattr(function, "__qualname__") else type(function)
-    return f"{owner.__module__}:{owner.__qualname__}"
+    """The name under which `@job` registers a function; for any other one its import path."""
+    mark = getattr(function, _MARK, None)
+    if mark is not None and mark.name:
+        return str(mark.name)
+    if not hasattr(function, "__qualname__"):
+        raise TypeError(f"a job is a name or a function, not {function!r}; register it under a name")
+    return str(function.__name__) if mark is not None else f"{function.__module__}:{function.__qualname__}"
 
 
-_DECORATED: Final = "__taskengine_job__"
+_MARK: Final = "__taskengine_job__"
 _SPANS: Final = ("timeout", "sleep", "interval", "max_interval")
 
 

@@ -16,7 +16,7 @@ from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, Trigge
 from taskengine.model.names import name_fault
 from taskengine.model.params import spec_faults
 from taskengine.model.shape import Path
-from taskengine.model.spelling import did_you_mean, quoted
+from taskengine.model.spelling import quoted
 
 __all__ = ["check_task", "check_workflow"]
 
@@ -90,7 +90,7 @@ class _Judge:
 
     def _timeout(self, path: Path, timeout_us: int | None) -> None:
         if timeout_us is not None and timeout_us <= 0:
-            self._say(path, "a timeout is longer than 0; leave it out for none")
+            self._say(path, "a timeout must be longer than 0; leave it out for none")
 
     # a task
 
@@ -104,24 +104,25 @@ class _Judge:
             self._retry(task.retry, (*path, "retry"))
         if task.at_most_once and task.retry is not None and task.retry.count:
             self._say((*path, "at_most_once"), "`at_most_once` and `retry` exclude each other")
-        if task.trigger in _NEEDS_DEPENDENCY and not task.depends_on and not self._broken((*path, "depends_on")):
+        if (
+            task.trigger in _NEEDS_DEPENDENCY
+            and not task.depends_on
+            and not self._findings.touches((*path, "depends_on"))
+        ):
             self._say((*path, "trigger"), f"`{task.trigger}` can never be met without dependencies")
         self._bindings(task, path)
         self._keys(task.params, (*path, "params"))
         if task.job == "shell_command":
             self._script(task.params.get("script"), (*path, "params", "script"))
-        if task.job == SLEEP_JOB and "duration" not in task.params and not self._broken((*path, "params")):
+        if task.job == SLEEP_JOB and "duration" not in task.params and not self._findings.touches((*path, "params")):
             self._say((*path, "params"), "the job `sleep` needs a `duration`")
-
-    def _broken(self, path: Path) -> bool:
-        return self._findings.touches(path)
 
     def _job(self, job: str, path: Path, jobs: Collection[str] | None) -> None:
         shape = _JOB_PATH if ":" in job else _JOB_NAME
         if len(job) > 4 * _MAX_KEY or not shape.fullmatch(job):
             self._say(path, f"{quoted(job)} is no job; write a registered name or `package.module:function`")
         elif jobs is not None and job not in jobs:
-            advice = did_you_mean(job, jobs)
+            advice = self._findings.suggest(job, jobs)
             if not advice and ":" in job:
                 advice = "; its module must be listed in `functions.modules` and the function decorated with `@job`"
             self._say(path, f"unknown job {quoted(job)}{advice}")

@@ -7,10 +7,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskengine.definition import fields as convert
-from taskengine.definition.fields import Table, fields
+from taskengine.definition.fields import Table, fields, make
 from taskengine.definition.findings import Finding, Findings
 from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW, TWO_SECTIONS, not_yet
-from taskengine.expressions import has_expression
+from taskengine.errors import InvalidExpression
+from taskengine.expressions import compile_expression, has_expression
 from taskengine.model.definition import (
     Executor,
     OnFailure,
@@ -29,6 +30,7 @@ from taskengine.model.shape import Path, kind_of
 __all__ = ["SLEEP_JOB", "decode_task", "decode_workflow"]
 
 SLEEP_JOB: Final = "sleep"
+_WHEN_BRACES: Final = "${{{{ {} }}}}"
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -54,7 +56,7 @@ def decode_workflow(value: Any, findings: Findings) -> WorkflowDefinition | None
     if made.get("name") == made["id"]:
         del made["name"]
     made.pop("mode", None)
-    return WorkflowDefinition(**made)
+    return make(WorkflowDefinition, made)
 
 
 def _workflow_id(value: Any, path: Path, findings: Findings) -> WorkflowId | UnsetType:
@@ -84,7 +86,7 @@ def decode_task(value: Any, path: Path, findings: Findings) -> TaskSpec:
         _settle_duration(made.get("params", {}), path, findings)
     made.setdefault("name", "")
     made.setdefault("job", "")
-    return TaskSpec(**made)
+    return make(TaskSpec, made)
 
 
 def _expand_sleep(value: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> None:
@@ -93,6 +95,9 @@ def _expand_sleep(value: dict[str, Any], made: dict[str, Any], path: Path, findi
         if key in value:
             findings.add(Finding((*path, key), f"`{key}` and `sleep` exclude each other", on_key=True))
     pause = made.pop(SLEEP_JOB, UNSET)
+    findings.moved((*path, "job"), (*path, SLEEP_JOB))
+    findings.moved((*path, "params"), (*path, SLEEP_JOB))
+    findings.moved((*path, "params", "duration"), (*path, SLEEP_JOB))
     made["job"] = SLEEP_JOB
     made["params"] = {} if pause is UNSET else {"duration": pause}
 
@@ -114,6 +119,21 @@ def _pause(value: Any, path: Path, findings: Findings) -> str | UnsetType:
         return UNSET
 
 
+def _when(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+    """The braces may be left out here, and only here: a text that is no expression would always be true."""
+    if isinstance(value, bool):
+        return _WHEN_BRACES.format("true" if value else "false")
+    found = convert.text(value, path, findings)
+    if isinstance(found, UnsetType) or not found.strip() or has_expression(found):
+        return found
+    try:
+        compile_expression(found)
+    except InvalidExpression as error:
+        findings.add(Finding(path, error.reason, offset=error.offset))
+        return UNSET
+    return _WHEN_BRACES.format(found.strip())
+
+
 def _retry(value: Any, path: Path, findings: Findings) -> RetryPolicy | UnsetType:
     """`retry: 3` is short for `retry: {count: 3}`."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -124,7 +144,7 @@ def _retry(value: Any, path: Path, findings: Findings) -> RetryPolicy | UnsetTyp
     made = fields(_RETRY, _NOTHING, value, path, findings)
     if "count" not in value:
         findings.report((*path, "count"), "`retry` has no `count`, so nothing would be repeated")
-    return RetryPolicy(**made)
+    return make(RetryPolicy, made)
 
 
 def _params(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] | UnsetType:
@@ -137,7 +157,7 @@ def _params(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] 
 def _param(value: Any, path: Path, findings: Findings) -> ParamSpec:
     """A mapping declares; any other value is a default, and the type is its own."""
     if isinstance(value, dict):
-        return ParamSpec(**fields(_PARAM, _NOTHING, value, path, findings))
+        return make(ParamSpec, fields(_PARAM, _NOTHING, value, path, findings))
     default = convert.json_value(value, path, findings)
     return ParamSpec(type=type_of(default), default=default)
 
@@ -180,7 +200,7 @@ _TASK: Final[Table] = {
         description=convert.text,
         params=convert.json_mapping,
         depends_on=convert.names,
-        when=convert.text,
+        when=_when,
         trigger=convert.choice("trigger", Trigger),
         retry=_retry,
         required_params=convert.texts,

@@ -7,13 +7,12 @@ from taskengine.definition.findings import Finding, Findings
 from taskengine.model.definition import TaskSpec
 from taskengine.model.graph import Graph
 from taskengine.model.names import fold
-from taskengine.model.spelling import did_you_mean, quoted
+from taskengine.model.spelling import quoted
 
 __all__ = ["TaskGraph", "check_dependencies"]
 
 _MAX_CYCLES: Final = 10
 _MAX_ON_A_CYCLE: Final = 12
-_MAX_SUGGESTIONS: Final = 100
 
 
 class TaskGraph:
@@ -50,29 +49,29 @@ def _numbers(tasks: Sequence[TaskSpec], findings: Findings) -> dict[str, int]:
             numbers[task.name] = at
             continue
         other = tasks[before].name
-        what = "" if other == task.name else f" as {quoted(other)}; case does not count"
-        message = f"the task name {quoted(task.name)} is used twice{what}"
+        message = f"there is a task {quoted(other)} already"
+        if other != task.name:
+            message += f", and {quoted(task.name)} is the same name: case does not count"
         findings.add(Finding(("tasks", at, "name"), message))
     return numbers
 
 
 def _row(at: int, task: TaskSpec, numbers: dict[str, int], findings: Findings) -> list[int]:
-    row: list[int] = []
+    row: dict[int, None] = {}
     for position, name in enumerate(task.depends_on):
         number = numbers.get(name)
         fault = ""
         if name == task.name:
             fault = f"{quoted(name)} depends on itself"
         elif number is None:
-            few = len(findings.found) < _MAX_SUGGESTIONS
-            fault = f"there is no task {quoted(name)}{did_you_mean(name, numbers) if few else ''}"
+            fault = f"there is no task {quoted(name)}{findings.suggest(name, numbers)}"
         elif number in row:
             fault = f"{quoted(name)} is listed twice"
         if fault:
             findings.report(("tasks", at, "depends_on", position), fault)
         elif number is not None:
-            row.append(number)
-    return row
+            row[number] = None
+    return list(row)
 
 
 def _break_cycles(tasks: Sequence[TaskSpec], rows: list[list[int]], findings: Findings) -> set[int]:

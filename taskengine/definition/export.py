@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 import yaml
 
 from taskengine.definition.decode import SLEEP_JOB
+from taskengine.definition.fields import defaults_of
 from taskengine.definition.scalars import looks_typed
 from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
 from taskengine.model.durations import format_duration
@@ -97,21 +97,11 @@ def _param_shape(spec: ParamSpec) -> Any:
 def _rest(struct: msgspec.Struct, *left_out: str) -> dict[str, Any]:
     """The fields that differ from their defaults, in plain types."""
     shape: dict[str, Any] = {}
-    for name, default in _defaults(type(struct)):
+    for name, default in defaults_of(type(struct)).items():
         value = getattr(struct, name)
         if name not in left_out and value != default:
             shape[name] = list(value) if isinstance(value, tuple) else msgspec.to_builtins(value)
     return shape
-
-
-@lru_cache(16)
-def _defaults(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:
-    """Fields and what they are without being set; the default of a container is made once and only compared."""
-    fields = msgspec.structs.fields(struct)
-    return [
-        (field.name, field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
-        for field in fields
-    ]
 
 
 # YAML

@@ -6,8 +6,10 @@ field then keeps its default, so that reading goes on.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskengine.clock import Micros
@@ -23,11 +25,13 @@ __all__ = [
     "Convert",
     "Table",
     "choice",
+    "defaults_of",
     "duration",
     "fields",
     "flag",
     "json_mapping",
     "json_value",
+    "make",
     "name",
     "names",
     "number",
@@ -41,6 +45,7 @@ MAX_VALUE_DEPTH: Final = MAX_DEPTH - 4
 """Levels inside one parameter. It stands four levels deep in the file, and what is built must be readable as one."""
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 E = TypeVar("E", bound=StrEnum)
 Convert = Callable[[Any, Path, Findings], T | UnsetType]
 Table = Mapping[str, tuple[str, Convert[Any]]]
@@ -56,7 +61,7 @@ def fields(table: Table, later: frozenset[str], value: Any, path: Path, findings
     for key, inner in value.items():
         entry = table.get(key)
         if entry is None:
-            findings.add(Finding((*path, key), _unknown(key, table, later), on_key=True))
+            findings.add(Finding((*path, key), _unknown(key, table, later, findings), on_key=True))
             continue
         field, convert = entry
         result = convert(inner, (*path, key), findings)
@@ -65,10 +70,28 @@ def fields(table: Table, later: frozenset[str], value: Any, path: Path, findings
     return made
 
 
-def _unknown(key: str, table: Table, later: frozenset[str]) -> str:
+def make(struct: type[S], made: Mapping[str, Any]) -> S:
+    """A struct from its fields. What equals a default becomes that very object.
+
+    msgspec leaves defaults out of the canonical form by identity, and a float that was read is never the default's.
+    """
+    defaults = defaults_of(struct)
+    return struct(**{field: value for field, value in made.items() if value != defaults[field]})
+
+
+@lru_cache(16)
+def defaults_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """Fields and what they are without being set; containers are made once and must only be compared."""
+    return {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(struct)
+    }
+
+
+def _unknown(key: str, table: Table, later: frozenset[str], findings: Findings) -> str:
     if key in later:
         return not_yet(quoted(key))
-    return f"unknown key {quoted(key)}{did_you_mean(key, (*table, *sorted(later)))}"
+    return f"unknown key {quoted(key)}{findings.suggest(key, (*table, *sorted(later)))}"
 
 
 def _expected(what: str, value: Any) -> str:

@@ -1,13 +1,17 @@
 """What is wrong with a definition, gathered while it is read; nothing stops at the first fault."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from taskengine.model.shape import Path
+from taskengine.model.spelling import did_you_mean
 
 __all__ = ["MAX_PROBLEMS", "Finding", "Findings", "Halt"]
 
 MAX_PROBLEMS: Final = 1_000
 """More are counted and not told one by one."""
+
+_MAX_SUGGESTIONS: Final = 100
 
 
 class Halt(Exception):
@@ -40,6 +44,8 @@ class Findings:
         self.found: list[Finding] = []
         self._touched: set[Path] = set()
         self._exact: set[Path] = set()
+        self._moved: dict[Path, Path] = {}
+        self._suggested = 0
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -48,7 +54,17 @@ class Findings:
         """A fault of the value at `path`."""
         self.add(Finding(path, message))
 
+    def moved(self, path: Path, origin: Path) -> None:
+        """What the model has at `path` was written at `origin`: faults of the one are told of the other."""
+        self._moved[path] = origin
+
+    def suggest(self, typed: str, candidates: Iterable[str]) -> str:
+        """As `did_you_mean`, and silent after a hundred times: a broken file may be large, and comparing is slow."""
+        self._suggested += 1
+        return did_you_mean(typed, candidates) if self._suggested <= _MAX_SUGGESTIONS else ""
+
     def add(self, finding: Finding) -> None:
+        finding = finding._replace(path=self._moved.get(finding.path, finding.path))
         self.found.append(finding)
         self._exact.add(finding.path)
         for length in range(len(finding.path) + 1):
@@ -56,7 +72,7 @@ class Findings:
 
     def touches(self, path: Path) -> bool:
         """Whether the value at `path`, or anything inside it, has a fault."""
-        return path in self._touched
+        return self._moved.get(path, path) in self._touched
 
     def condemns(self, path: Path) -> bool:
         """Whether the value at `path` as a whole has a fault, so that nothing can be said of its parts."""

@@ -1,7 +1,7 @@
 """Expressions inside a definition: do they compile, and does what they mention exist where it is needed."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from taskengine.definition.dependencies import TaskGraph
@@ -12,12 +12,11 @@ from taskengine.expressions import References, Template, compile_template, has_e
 from taskengine.model.definition import TaskSpec, WorkflowDefinition
 from taskengine.model.graph import Graph
 from taskengine.model.shape import Path
-from taskengine.model.spelling import did_you_mean, quoted
+from taskengine.model.spelling import quoted
 
 __all__ = ["check_expressions", "check_references", "missing_paths", "texts_in"]
 
 _BATCH: Final = 2_048
-_MAX_SUGGESTIONS: Final = 100
 
 Mention = tuple[Path, str, References]
 """A text with expressions: where it is, what it says, and what it mentions."""
@@ -67,22 +66,18 @@ def _compile(path: Path, text: str, findings: Findings) -> Template | None:
         findings.add(Finding(path, error.reason, offset=error.offset))
         return None
     if path[-1] == "when" and not template.is_whole:
-        findings.report(path, f"`when` is one expression and nothing else, e.g. {_as_expression(text)}")
+        findings.report(path, "`when` is one expression and nothing else, e.g. `${{ params.env == 'production' }}`")
     return template
-
-
-def _as_expression(text: str) -> str:
-    if has_expression(text) or len(text) > 60 or "\n" in text:
-        return "`${{ params.env == 'production' }}`"
-    return quoted(f"${{{{ {text} }}}}")
 
 
 def check_references(definition: WorkflowDefinition, tasks: TaskGraph, findings: Findings) -> None:
     """Report what expressions mention and what is not there: undeclared params, unknown tasks, tasks not upstream."""
     checker = _Checker(definition, tasks, findings)
     for at, task in enumerate(definition.tasks):
-        for mention in check_expressions(task, ("tasks", at), findings):
-            checker.mention(at, *mention)
+        mentions = check_expressions(task, ("tasks", at), findings)
+        direct = set(tasks.graph.dependencies(at)) if mentions else set()
+        for mention in mentions:
+            checker.mention(at, direct, *mention)
     checker.judge_paths()
 
 
@@ -92,29 +87,28 @@ class _Checker:
         self._queries: list[tuple[int, int]] = []
         self._askers: list[tuple[Path, str]] = []
 
-    def mention(self, at: int, path: Path, text: str, references: References) -> None:
+    def mention(self, at: int, direct: Set[int], path: Path, text: str, references: References) -> None:
         declared = self._definition.params
         if declared:
             for name in sorted(references.params - declared.keys()):
                 self._say(path, text, "params", name, f"there is no parameter {quoted(name)}", declared)
         for name in sorted(references.tasks):
-            self._task(at, path, text, name)
+            self._task(at, direct, path, text, name)
 
-    def _task(self, at: int, path: Path, text: str, name: str) -> None:
+    def _task(self, at: int, direct: Set[int], path: Path, text: str, name: str) -> None:
         number = self._tasks.numbers.get(name)
         if name == self._definition.tasks[at].name:
             self._say(path, text, "tasks", name, f"{quoted(name)} cannot refer to itself")
         elif number is None:
             self._say(path, text, "tasks", name, f"there is no task {quoted(name)}", self._tasks.numbers)
-        elif number not in self._tasks.graph.dependencies(at):
+        elif number not in direct:
             self._queries.append((number, at))
             self._askers.append((path, text))
 
     def _say(
         self, path: Path, text: str, root: str, name: str, message: str, known: Mapping[str, object] | None = None
     ) -> None:
-        if known and len(self._findings.found) < _MAX_SUGGESTIONS:
-            message += did_you_mean(name, known)
+        message += self._findings.suggest(name, known) if known else ""
         self._findings.add(Finding(path, message, offset=_place(text, root, name)))
 
     def judge_paths(self) -> None:

@@ -138,8 +138,9 @@ class Document:
             return place.start
         raw = self.source.text[place.start : place.end]
         anchor = value.rfind(_OPEN, 0, finding.offset + len(_OPEN))
-        if anchor < 0:
-            return place.start
+        if anchor < 0:  # a `when` without braces: it begins behind the opening quote, if there is one
+            behind = value[: finding.offset]
+            return next((place.start + at + len(behind) for at in (0, 1) if raw.startswith(behind, at)), place.start)
         at = -1
         for _ in range(value.count(_OPEN, 0, anchor) + 1):
             at = raw.find(_OPEN, at + 1)

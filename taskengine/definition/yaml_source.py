@@ -86,7 +86,8 @@ def _syntax_error(source: Source, error: yaml.YAMLError) -> Finding:
     words = " ".join(filter(None, (getattr(error, "problem", None), getattr(error, "context", None)))) or str(error)
     # The marks of libyaml's errors have a line and a column and no index.
     at = 0 if mark is None else source.offset(mark.line, mark.column)
-    return Finding((), f"this is not valid YAML: {words}", at=at)
+    advice = "; indent with spaces and not with tabs" if source.text.startswith("\t", at) else ""
+    return Finding((), f"this is not valid YAML: {words}{advice}", at=at)
 
 
 class _Composer:

@@ -169,7 +169,9 @@ def spec_faults(spec: ParamSpec) -> Iterator[tuple[str, str]]:
 
 def _own_faults(spec: ParamSpec) -> Iterator[tuple[str, str]]:
     if spec.type not in PARAM_TYPES:
-        yield "type", f"unknown type {quoted(spec.type)}{did_you_mean(spec.type, PARAM_TYPES)}"
+        listing = ", ".join(f"`{kind}`" for kind in PARAM_TYPES)
+        advice = did_you_mean(spec.type, PARAM_TYPES) or f"; there are {listing}"
+        yield "type", f"unknown type {quoted(spec.type)}{advice}"
     if spec.required and spec.default is not msgspec.UNSET:
         yield "required", "a required parameter is always given, so its default would never be used"
     for key, bound in (("minimum", spec.minimum), ("maximum", spec.maximum)):

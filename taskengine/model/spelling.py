@@ -23,7 +23,9 @@ def nearest(typed: str, candidates: Iterable[str]) -> str | None:
     slack = max(2, len(typed) // 3)
     close = (name for name in candidates if abs(len(name) - len(typed)) <= slack)
     by_folded = {name.casefold(): name for name in itertools.islice(close, _MAX_CANDIDATES)}
-    found = difflib.get_close_matches(typed.casefold(), by_folded, n=1, cutoff=0.6)
+    # Half of a name of two ideographs is as much as six letters of ten.
+    cutoff = 0.6 if typed.isascii() else 0.5
+    found = difflib.get_close_matches(typed.casefold(), by_folded, n=1, cutoff=cutoff)
     return by_folded[found[0]] if found else None
 
 
