@@ -63,12 +63,16 @@ class Store(Protocol):
     async def open(self) -> None:
         """Lock, migrate, take the node row with a new epoch.
 
-        Raises StoreLocked, SchemaTooNew, StoreCorrupt, InvalidConfiguration; the store is closed then.
+        Raises StoreLocked, SchemaTooNew, StoreCorrupt, InvalidConfiguration; the store is closed then. An open store
+        raises StoreError and stays open.
         """
         ...
 
     async def close(self) -> None:
-        """Let a running commit end, then let go of everything. Idempotent, also before `open`."""
+        """Let a running commit end, then let go of everything. Idempotent, also before `open`.
+
+        Waits as long as the database makes it wait; who cannot must end the process.
+        """
         ...
 
     async def commit(self, batch: Batch) -> None:

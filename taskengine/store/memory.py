@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 import msgspec
 
 from taskengine.ambient import Ambient
-from taskengine.errors import BatchRefused, StoreLocked, Unavailable
+from taskengine.errors import BatchRefused, StoreError, StoreLocked, Unavailable
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
@@ -93,6 +93,8 @@ class MemoryStore:
         return self._rows.copy()
 
     async def open(self) -> None:
+        if self._open:
+            raise StoreError("the store is open already")
         rows = self._rows
         rows.epoch += 1
         rows.batches.clear()
@@ -100,7 +102,7 @@ class MemoryStore:
         self._open = True
 
     async def close(self) -> None:
-        self._open = False
+        self._open, self._epoch = False, 0
 
     async def commit(self, batch: Batch) -> None:
         rows = self._tables()

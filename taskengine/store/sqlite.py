@@ -5,17 +5,19 @@ connections do that at once. Readers have connections and threads of their own a
 than one piece of work, so the log can be emptied.
 """
 
+import asyncio
 import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from taskengine.ambient import Ambient
-from taskengine.errors import InvalidConfiguration, StoreError, Unavailable
+from taskengine.errors import InvalidConfiguration, StoreError
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
@@ -78,14 +80,19 @@ class SqliteStore:
         self._epoch = 0
         self._schema = 0
         self._next_checkpoint = LOG_LIMIT_BYTES
+        self._is_open = False
+        self._closing = asyncio.Lock()
 
     @property
     def epoch(self) -> int:
         return self._epoch
 
     async def open(self) -> None:
+        if self._is_open:
+            raise StoreError(f"{self.path} is open already")
         if not self._allow_network:
             place.refuse_network(self.path)
+        self._is_open = True
         try:
             if self._read_only:
                 await self._open_reading()
@@ -119,7 +126,7 @@ class SqliteStore:
         migrations.refuse_newer(self._schema, steps)
         if self._schema < len(steps):
             raise StoreError(
-                f"{self.path} has schema {self._schema}, this program reads {len(steps)}: run it for writing"
+                f"{self.path} has schema {self._schema} and this program reads {len(steps)}; open it for writing once"
             )
 
     def _take_epoch(self, db: sqlite3.Connection) -> int:
@@ -129,17 +136,24 @@ class SqliteStore:
         return int(epoch)
 
     async def close(self) -> None:
-        for reader in self._readers:
-            await reader.close()
-        try:
-            if self._epoch:
+        async with self._closing, AsyncExitStack() as last_first:
+            last_first.callback(self._closed)
+            last_first.push_async_callback(self._writer.close)
+            last_first.push_async_callback(self._empty_log)
+            for reader in self._readers:
+                last_first.push_async_callback(reader.close)
+
+    async def _empty_log(self) -> None:
+        """What SQLite does when the last connection goes, but here an error is heard."""
+        if self._epoch:
+            try:
                 await self._writer.run(lambda db: self._checkpoint(db, "TRUNCATE"))
-        except (StoreError, Unavailable) as exc:
-            self._ambient.log.warning("store.last_checkpoint_failed", path=str(self.path), error=str(exc))
-        finally:
-            self._epoch = 0
-            await self._writer.close()
-            self._lock.release()
+            except StoreError as exc:
+                self._ambient.log.error("store.last_checkpoint_failed", path=str(self.path), exc=exc)
+
+    def _closed(self) -> None:
+        self._epoch, self._is_open = 0, False
+        self._lock.release()
 
     def note_address(self, address: str) -> None:
         """Say in the lock file where this process serves, for whoever finds the file locked. Only while open."""

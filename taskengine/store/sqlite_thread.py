@@ -97,7 +97,7 @@ class WorkThread:
         uri = f"file:{quote(str(self._path))}?mode={'ro' if self._read_only else 'rw'}"
         try:
             self._proxy = await aiosqlite.connect(
-                uri, uri=True, factory=Known, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+                uri, uri=True, factory=Known, isolation_level=None, timeout=BUSY_TIMEOUT_S
             )
         except sqlite3.Error as exc:
             raise translate(exc, str(self._path)) from exc

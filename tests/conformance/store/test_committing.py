@@ -341,6 +341,14 @@ async def test_what_is_committed_is_there_after_the_next_open(new_store: Store, 
         await new_store.close()
 
 
+async def test_an_open_store_is_not_opened_again(store: Store, rows: Any) -> None:
+    epoch = store.epoch
+    with pytest.raises(StoreError, match="open already"):
+        await store.open()
+    assert store.epoch == epoch
+    await rows.commit(store, rows.start("i"))
+
+
 async def test_a_closed_store_says_so(new_store: Store, rows: Any) -> None:
     batch = Batch(epoch=1, lane=0, number=1, acknowledged=0)
     with pytest.raises(Exception, match="not open"):

@@ -263,7 +263,19 @@ async def test_a_bad_record_fails_alone(rigs: Any, make: Any) -> None:
     assert rig.answers == {number: LostInstance if number == 4 else None for number in range(9)}
     assert await rig.store.count_instances() == 8
     assert isinstance(rig.heard[4][1].__cause__, BatchRefused)
-    assert rig.numbers.counts == {"commit.replays": 1, "commit.refused": 1}
+    assert rig.numbers.counts == {"commit.splits": 1, "commit.refused": 1}
+    await _finish(rig)
+
+
+async def test_one_bad_record_among_many_costs_few_commits(rigs: Any, make: Any) -> None:
+    rig = await rigs()
+    for number in range(500):
+        rig.save(make.stale("bad", 2) if number == 321 else make.start(f"i{number}"), number)
+    await rig.settle()
+    await rig.settle()
+    assert rig.order == list(range(500))
+    assert [number for number, error in rig.heard if error is not None] == [321]
+    assert len(rig.store.batches) < 25
     await _finish(rig)
 
 

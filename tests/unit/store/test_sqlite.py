@@ -23,8 +23,9 @@ from taskengine.errors import (
     StoreLocked,
     StoreUnavailable,
 )
+from taskengine.model.states import TaskState
 from taskengine.probe import Probe
-from taskengine.store import place, sqlite, sqlite_thread
+from taskengine.store import codec, place, sqlite, sqlite_thread
 from taskengine.store.batch import Batch, merge
 from taskengine.store.sqlite import SqliteStore
 
@@ -48,6 +49,10 @@ def _batch(store: SqliteStore, number: int, *writes: Any) -> Batch:
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _put(path: Path, text: str) -> None:
@@ -233,6 +238,29 @@ async def test_a_reader_sees_only_what_is_committed(path: Path, make: Any) -> No
         await store.close()
 
 
+async def test_an_instance_is_loaded_as_of_one_moment(
+    store: SqliteStore, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.commit(_batch(store, 1, make.start("a")))
+    reading, go = threading.Event(), threading.Event()
+    task_row = codec.task_row
+
+    def slow(values: codec.Values) -> Any:
+        reading.set()
+        assert go.wait(10)
+        return task_row(values)
+
+    monkeypatch.setattr(codec, "task_row", slow)
+    load = asyncio.get_running_loop().create_task(store.load("a"))
+    assert await asyncio.to_thread(reading.wait, 10)
+    await store.commit(_batch(store, 2, make.move("a", 2)))
+    go.set()
+    loaded = await load
+    assert loaded is not None
+    assert (loaded.tasks[0].state, loaded.last_seq) == (TaskState.READY, 1)
+    assert (await store.load("a")).last_seq == 2
+
+
 async def test_a_cancelled_wait_neither_stops_a_commit_nor_mixes_up_answers(store: SqliteStore, make: Any) -> None:
     commit = asyncio.get_running_loop().create_task(store.commit(_batch(store, 1, make.start("a"))))
     read = asyncio.get_running_loop().create_task(store.count_instances())
@@ -312,7 +340,7 @@ async def test_a_file_that_is_no_database_is_refused(path: Path, read_only: bool
     _put(path, "名单\n" * 500)
     with pytest.raises(StoreCorrupt, match="NOTADB"):
         await SqliteStore(path, Ambient(), read_only=read_only).open()
-    assert os.path.getsize(path) == len("名单\n".encode()) * 500
+    assert _size(path) == len("名单\n".encode()) * 500
 
 
 async def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
@@ -436,6 +464,26 @@ def test_a_full_disk_is_survived(path: Path, child: Child) -> None:
     assert "SQLITE_IOERR_WRITE" in lines[0]
     assert lines[1:] == ["readable True", "goes on True"]
     assert _query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_full_database_is_unavailable_until_there_is_room(store: SqliteStore, make: Any) -> None:
+    await store.commit(_batch(store, 1, make.start("a")))
+    await store._writer.run(lambda db: db.execute("PRAGMA max_page_count = 40").fetchall())
+    batch = _batch(store, 2, make.start("b", params=b'"' + b"x" * 200_000 + b'"'))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
+            await store.commit(batch)
+    assert [row.id for row in await store.instances()] == ["a"]
+    await store._writer.run(lambda db: db.execute("PRAGMA max_page_count = 4000").fetchall())
+    await store.commit(batch)
+    assert await store.count_instances() == 2
+
+
+async def test_closing_twice_at_once_keeps_the_lock_until_the_end(store: SqliteStore, path: Path) -> None:
+    first, second = (asyncio.get_running_loop().create_task(store.close()) for _ in range(2))
+    await second
+    assert first.done()
+    await store.open()
 
 
 CRASH = """
