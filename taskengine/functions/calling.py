@@ -52,6 +52,9 @@ _KINDS: Final[dict[Kind, type[Call]]] = {
 }
 
 
+_SLACK: Final = 1024 * 1024
+
+
 class Running(Protocol):
     """One call that has begun or waits to begin."""
 
@@ -165,7 +168,8 @@ class Caller:
         returns = Returns(asyncio.get_running_loop())
         threads, processes = self._limits
         hello = hello_for(self._services, self._max_result, self._grace_s)
-        workers = WorkerPool(processes, self._ambient.clock, returns, hello, self._grace_s)
+        max_frame = self._max_result * 4 // 3 + _SLACK  # results travel in base 64
+        workers = WorkerPool(processes, self._ambient.clock, returns, hello, self._grace_s, max_frame)
         self._around = Surroundings(
             self._ambient,
             self._spawn,

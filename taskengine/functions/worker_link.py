@@ -15,7 +15,7 @@ from taskengine.functions.context import CallInfo
 from taskengine.functions.outcomes import CallOutcome, Frame
 from taskengine.functions.services import Services
 
-__all__ = ["ANSWERS", "REQUESTS", "Ended", "Frames", "Hello", "Order", "Told", "encode", "hello_for"]
+__all__ = ["ANSWERS", "REQUESTS", "BadLine", "Ended", "Frames", "Hello", "Order", "Told", "encode", "hello_for"]
 
 _LENGTH: Final = struct.Struct(">I")
 _ENCODER: Final = msgspec.json.Encoder()
@@ -82,19 +82,27 @@ def hello_for(services: Services, max_result: int, grace_s: float) -> bytes:
     return encode(hello)
 
 
-class Frames:
-    """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
+class BadLine(Exception):
+    """What came is no frame: a body wrote into the line."""
 
-    def __init__(self) -> None:
+
+class Frames:
+    """Cuts a stream of bytes into frames, whatever pieces it arrives in. None of them may be longer than `limit`."""
+
+    def __init__(self, limit: int | None = None) -> None:
         self._buffer = bytearray()
+        self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Every frame that is complete now, without its length."""
+        """Every frame that is complete now, without its length. Raises BadLine."""
         self._buffer += data
         at = 0
         try:
             while len(self._buffer) - at >= _LENGTH.size:
-                end = at + _LENGTH.size + _LENGTH.unpack_from(self._buffer, at)[0]
+                length = _LENGTH.unpack_from(self._buffer, at)[0]
+                if self._limit is not None and length > self._limit:
+                    raise BadLine(f"a frame of {length:,} bytes")
+                end = at + _LENGTH.size + length
                 if len(self._buffer) < end:
                     return
                 frame = bytes(memoryview(self._buffer)[at + _LENGTH.size : end])

@@ -18,12 +18,15 @@ class WorkerPool:
     gets a new one. A worker that dies takes only its own call with it.
     """
 
-    def __init__(self, limit: int, clock: Clock, returns: Returns, hello: bytes, grace_s: float) -> None:
+    def __init__(
+        self, limit: int, clock: Clock, returns: Returns, hello: bytes, grace_s: float, max_frame: int
+    ) -> None:
         self._limit = limit
         self._clock = clock
         self._returns = returns
         self._hello = hello
         self._grace_s = grace_s
+        self._max_frame = max_frame
         self._idle: list[WorkerProcess] = []
         self._busy: dict[Assignment, WorkerProcess] = {}
         self._leaving: set[WorkerProcess] = set()
@@ -59,7 +62,7 @@ class WorkerPool:
             await self._gone.wait()
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._hello, self._returns, self._on_free, self._on_exit)
+        return WorkerProcess(self._hello, self._max_frame, self._returns, self._on_free, self._on_exit)
 
     def _give(self, worker: WorkerProcess, call: Assignment) -> None:
         self._busy[call] = worker

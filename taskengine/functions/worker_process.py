@@ -18,7 +18,7 @@ from taskengine.errors import WorkerDied
 from taskengine.functions.ending import interrupted, raised
 from taskengine.functions.outcomes import CallOutcome, Frame
 from taskengine.functions.returns import Returns
-from taskengine.functions.worker_link import ANSWERS, Ended, Frames
+from taskengine.functions.worker_link import ANSWERS, BadLine, Ended, Frames
 
 __all__ = ["Assignment", "WorkerProcess"]
 
@@ -39,6 +39,7 @@ class Assignment(Protocol):
 class WorkerProcess:
     """Starts the process at once; its modules are imported while the first order is on its way. Loop thread only.
 
+    limit                  bytes that one frame from it may have
     on_free(worker, call)  it has answered, `call.finish` comes next
     on_exit(worker, call)  it is gone; `call` is the one it had not answered, and is finished next
     """
@@ -46,6 +47,7 @@ class WorkerProcess:
     def __init__(
         self,
         hello: bytes,
+        limit: int,
         returns: Returns,
         on_free: Callable[["WorkerProcess", Assignment], None],
         on_exit: Callable[["WorkerProcess", Assignment | None], None],
@@ -54,7 +56,8 @@ class WorkerProcess:
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._call: Assignment | None = None
-        self._frames = Frames()
+        self._frames = Frames(limit)
+        self._fault = ""
         self._unsent = bytearray()
         self._timer: TimerHandle | None = None
         self.ending = False
@@ -123,7 +126,7 @@ class WorkerProcess:
         self._on_exit(self, call)
         if call is None:
             return
-        died = f"worker process {self.pid} {_how(code)} while it ran the job"
+        died = f"worker process {self.pid} {self._fault or _how(code)} while it ran the job"
         call.finish(interrupted(died) if call.cancelled else raised(WorkerDied(died), cancelled=False))
 
     def _read_rest(self) -> None:
@@ -145,13 +148,14 @@ class WorkerProcess:
         try:
             for frame in self._frames.feed(data):
                 self._take(frame)
-        except msgspec.DecodeError:
+        except (BadLine, msgspec.DecodeError):
+            self._fault = "wrote nonsense into the line to the engine"
             self._line_is_dead()
             return False
         return True
 
     def _line_is_dead(self) -> None:
-        """It closed the line or wrote nonsense into it: a body that plays with file descriptors."""
+        """It is ending, or a body has played with file descriptors."""
         self._hang_up()
         self.kill()
 

@@ -30,6 +30,7 @@ class Call:
     def __init__(self) -> None:
         self.outcome: asyncio.Future[CallOutcome] = asyncio.get_running_loop().create_future()
         self.frames: list[Frame] = []
+        self.told = asyncio.Event()
         self.ends = 0
         self.running: Any = None
 
@@ -37,6 +38,10 @@ class Call:
         self.ends += 1
         if not self.outcome.done():
             self.outcome.set_result(outcome)
+
+    def tell(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.told.set()
 
     async def wait(self, limit_s: float = 20.0) -> Any:
         return await asyncio.wait_for(asyncio.shield(self.outcome), limit_s)
@@ -92,7 +97,7 @@ def start(caller: Caller, info: Callable[..., CallInfo]) -> StartCall:
         made = function if isinstance(function, JobFunction) else make_job("任务", function)
         call = Call()
         call.running = (caller or default).start(
-            made, info(params=params or {}, **given), call.end, call.frames.append, executor
+            made, info(params=params or {}, **given), call.end, call.tell, executor
         )
         return call
 
