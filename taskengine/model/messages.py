@@ -23,6 +23,7 @@ __all__ = [
     "InstanceMessage",
     "Park",
     "Pause",
+    "Quarantine",
     "Recovered",
     "Resume",
     "Retry",
@@ -44,7 +45,8 @@ class Start(Message, frozen=True, tag="instance.start"):
 class Recovered(Message, frozen=True, tag="instance.recovered"):
     """First message after an instance was read back.
 
-    clean  the last owner released it on purpose, so what it left Ready is no suspect
+    clean  the process did not die since its last decision: what is found Ready is no suspect, what is found Running
+           was stopped by us and does not count as lost
     """
 
     clean: bool = False
@@ -104,6 +106,12 @@ class Continue(Message, frozen=True, gc=False, tag="instance.continue"):
     """There is more on the agenda than one decision may do."""
 
 
+class Quarantine(Message, frozen=True, tag="instance.quarantine"):
+    """The actor of this instance failed too often; hold it until somebody looks."""
+
+    reason: str
+
+
 class Command(Message, frozen=True):
     """Root of what users ask for."""
 
@@ -138,7 +146,18 @@ class Retry(Command, frozen=True, tag="instance.retry"):
 
 
 InstanceMessage = (
-    Start | Recovered | Granted | Settled | TaskDue | DeadlineDue | Continue | Pause | Resume | Cancel | Retry
+    Start
+    | Recovered
+    | Granted
+    | Settled
+    | TaskDue
+    | DeadlineDue
+    | Continue
+    | Quarantine
+    | Pause
+    | Resume
+    | Cancel
+    | Retry
 )
 
 INBOX: Final = msgspec.json.Decoder(InstanceMessage)

@@ -12,7 +12,7 @@ from taskengine.engine.planner.commands import on_command
 from taskengine.engine.planner.effects import Decline, Launch
 from taskengine.engine.planner.outcomes import on_settled, on_task_due
 from taskengine.engine.planner.plan import Plan
-from taskengine.engine.planner.recovery import on_recovered
+from taskengine.engine.planner.recovery import on_quarantine, on_recovered
 from taskengine.model.messages import (
     Cancel,
     Continue,
@@ -20,6 +20,7 @@ from taskengine.model.messages import (
     Granted,
     InstanceMessage,
     Pause,
+    Quarantine,
     Recovered,
     Resume,
     Retry,
@@ -50,6 +51,8 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_recovered(plan, message, now_us)
         case Pause() | Resume() | Cancel() | Retry():
             on_command(plan, message, now_us)
+        case Quarantine():
+            on_quarantine(plan, message)
         case Continue():
             pass
         case _:

@@ -6,11 +6,11 @@ Committed before anything is offered, like every decision.
 from taskengine.clock import Micros
 from taskengine.engine.planner.ledger import Task, encode_failure
 from taskengine.engine.planner.plan import Plan
-from taskengine.model.messages import Recovered
+from taskengine.model.messages import Quarantine, Recovered
 from taskengine.model.records import Outcome, TaskFailure
 from taskengine.model.states import Hold, Phase, TaskMove, TaskState
 
-__all__ = ["on_recovered"]
+__all__ = ["on_quarantine", "on_recovered"]
 
 _LOST = TaskFailure(
     type="lost",
@@ -26,7 +26,7 @@ def on_recovered(plan: Plan, message: Recovered, now_us: Micros) -> None:
         return
     for task in ledger.tasks:
         if task.state is TaskState.RUNNING:
-            _lost(plan, task, now_us)
+            _cut_off(plan, task, now_us, clean=message.clean)
         elif task.state is TaskState.READY and not message.clean:
             _suspect(plan, task)
     plan.one_suspect_at_a_time = any(task.losses > 1 for task in ledger.tasks)
@@ -38,11 +38,12 @@ def on_recovered(plan: Plan, message: Recovered, now_us: Micros) -> None:
     plan.arm_deadline()
 
 
-def _lost(plan: Plan, task: Task, now_us: Micros) -> None:
-    """Found Running after an unclean end."""
+def _cut_off(plan: Plan, task: Task, now_us: Micros, *, clean: bool) -> None:
+    """Found Running: its body is gone, whatever it had done by then."""
     ledger = plan.ledger
-    task.losses += 1
-    task.suspect = True
+    if not clean:
+        task.losses += 1
+        task.suspect = True
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
         ledger.move(task, TaskMove.CANCEL, now_us, "cancelled")
         plan.settle(task, now_us)
@@ -59,6 +60,14 @@ def _suspect(plan: Plan, task: Task) -> None:
     if not task.suspect:
         task.suspect = True
         plan.ledger.touch(task)
+
+
+def on_quarantine(plan: Plan, message: Quarantine) -> None:
+    """Hold the instance until a user retries or cancels it."""
+    ledger = plan.ledger
+    if ledger.phase in (Phase.RUN, Phase.DRAIN):
+        ledger.hold = Hold.QUARANTINED
+        ledger.touch_instance(message.reason)
 
 
 def _quarantine_culprits(plan: Plan) -> None:

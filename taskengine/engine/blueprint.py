@@ -1,0 +1,91 @@
+"""One version of a workflow, made ready to run: its shape for the planner, its expressions for the attempts."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from taskengine.engine.planner import Shape
+from taskengine.expressions import Template, compile_template, references
+from taskengine.model.definition import TaskSpec, WorkflowDefinition, decode_canonical
+from taskengine.model.ids import Version
+
+__all__ = ["Blueprint", "Blueprints", "Step"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What an attempt of one task needs to know before its body can start. Names are task names.
+
+    plain     params hold no expression and can be used as they are
+    mentions  upstream tasks whose status or more is mentioned
+    results   upstream tasks whose results expressions read
+    errors    upstream tasks whose errors expressions read
+    """
+
+    spec: TaskSpec
+    when: Template | None
+    key: Template | None
+    plain: bool
+    mentions: frozenset[str]
+    results: frozenset[str]
+    errors: frozenset[str]
+
+
+class Blueprint:
+    """Read only, shared by all instances of a version. Steps are compiled when first asked for."""
+
+    def __init__(self, definition: WorkflowDefinition, version: Version) -> None:
+        self.definition = definition
+        self.shape = Shape(definition, version)
+        self._steps: dict[int, Step] = {}
+
+    def step(self, ordinal: int) -> Step:
+        """Raises InvalidExpression for a definition that was never checked."""
+        step = self._steps.get(ordinal)
+        if step is None:
+            step = self._steps[ordinal] = _compile(self.definition.tasks[ordinal])
+        return step
+
+
+class Blueprints:
+    """The versions in use, the least recently used dropped beyond a number of them."""
+
+    MOST: Final = 256
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Version, Blueprint] = OrderedDict()
+
+    def get(self, version: Version) -> Blueprint | None:
+        blueprint = self._known.get(version)
+        if blueprint is not None:
+            self._known.move_to_end(version)
+        return blueprint
+
+    def add(self, definition: WorkflowDefinition, version: Version) -> Blueprint:
+        """Make it ready, or give what is there."""
+        blueprint = self.get(version)
+        if blueprint is None:
+            blueprint = self._known[version] = Blueprint(definition, version)
+            if len(self._known) > self.MOST:
+                self._known.popitem(last=False)
+        return blueprint
+
+    def decode(self, canonical: bytes, version: Version) -> Blueprint:
+        """The same from a stored canonical form, decoded once."""
+        return self.get(version) or self.add(decode_canonical(canonical), version)
+
+
+def _compile(spec: TaskSpec) -> Step:
+    texts: Mapping[str, object] = {"params": spec.params, "when": spec.when, "key": spec.idempotency_key}
+    used = references(texts)
+    params_use = references(spec.params)
+    return Step(
+        spec=spec,
+        when=compile_template(spec.when) if spec.when else None,
+        key=compile_template(spec.idempotency_key) if spec.idempotency_key else None,
+        plain=not params_use.roots,
+        mentions=used.tasks,
+        results=used.results,
+        errors=used.errors,
+    )

@@ -1,0 +1,121 @@
+"""How an engine is put together."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.engine.engine import Engine
+from taskengine.engine.staff import Settings
+from taskengine.errors import InvalidConfiguration
+from taskengine.functions import Registry, Services, builtin_registry
+from taskengine.store.opening import open_store
+
+__all__ = ["EngineBuilder"]
+
+N = TypeVar("N", int, float)
+
+
+class EngineBuilder:
+    """Say what the engine shall have, then `build()`. Without `with_store` everything is in memory and ends with it.
+
+    `EngineBuilder().with_store("data/engine.db").with_workers(50).with_job_func("load", load).build()`
+    """
+
+    def __init__(self, ambient: Ambient | None = None) -> None:
+        self._ambient = ambient or Ambient()
+        self._dsn = "memory://"
+        self._settings = Settings()
+        self._registry: Registry = builtin_registry()
+        self._services = Services()
+        self._modules: set[str] = set()
+        self._restores = False
+        self._recovers = True
+        self._on_fatal: Callable[[BaseException], object] | None = None
+
+    def with_store(self, dsn: str | Path) -> Self:
+        """A path or address: `data/engine.db`, `sqlite:///./engine.db`, `memory://`."""
+        self._dsn = str(dsn)
+        return self
+
+    def with_workers(self, count: int) -> Self:
+        """How many bodies run at the same time (20)."""
+        return self._with(slots=_at_least(1, count, "workers"))
+
+    def with_threads(self, count: int) -> Self:
+        """Threads for `def` jobs; without it as many as workers, at most 256."""
+        return self._with(threads=_at_least(1, count, "threads"))
+
+    def with_processes(self, count: int) -> Self:
+        """Worker processes for process jobs (2)."""
+        return self._with(processes=_at_least(1, count, "processes"))
+
+    def with_max_recoveries(self, count: int) -> Self:
+        """After how many unclean ends in a row a task is taken for the culprit (5); 0: never."""
+        return self._with(max_recoveries=_at_least(0, count, "max_recoveries"))
+
+    def with_grace(self, seconds: float) -> Self:
+        """How long a body that was asked to end may take before it is abandoned, or killed in a process (5 s)."""
+        return self._with(grace_s=_at_least(0, seconds, "grace"))
+
+    def with_job_func(self, name: str, function: Callable[..., Any], **options: Any) -> Self:
+        """Register a function; options as in `@job`: timeout, retry, executor. Raises InvalidConfiguration."""
+        self._registry.add(name, function, **options)
+        return self
+
+    def with_app(self, path: str | Path) -> Self:
+        """Load a file and register every `@job` function in it."""
+        self._registry.load_file(path)
+        return self
+
+    def with_module(self, name: str) -> Self:
+        """Import a module, register its `@job` functions, and allow them to be restored from it."""
+        self._registry.load_module(name)
+        self._modules.add(name)
+        return self
+
+    def with_service(self, key: str | type, service: object) -> Self:
+        """What jobs get by `ctx.service(key)`, or by an argument annotated with the type."""
+        self._services.with_service(key, service)
+        return self
+
+    def restore_functions_on_start(self, *modules: str) -> Self:
+        """Import functions that an earlier start registered, by path, from these modules and those of `with_module`."""
+        self._restores = True
+        self._modules.update(modules)
+        return self
+
+    def with_recovery(self, enabled: bool) -> Self:
+        """False: unfinished instances stay where they are until somebody asks for them."""
+        self._recovers = enabled
+        return self
+
+    def with_on_fatal(self, callback: Callable[[BaseException], object]) -> Self:
+        """Called once, on the loop, when the engine cannot go on; the process should end and start again."""
+        self._on_fatal = callback
+        return self
+
+    def build(self) -> Engine:
+        """The engine, not started. Raises InvalidConfiguration, NotSupportedYet."""
+        return Engine(
+            self._ambient,
+            open_store(self._dsn, self._ambient),
+            self._registry,
+            self._services,
+            self._settings,
+            recover=self._recovers,
+            restore=frozenset(self._modules) if self._restores else None,
+            on_fatal=self._on_fatal,
+        )
+
+    def _with(self, **changes: Any) -> Self:
+        self._settings = msgspec.structs.replace(self._settings, **changes)
+        return self
+
+
+def _at_least(least: int, value: N, what: str) -> N:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        raise InvalidConfiguration(f"{what} is a number of at least {least}, got {value!r}")
+    return value

@@ -1,0 +1,418 @@
+"""The facade: what a program, the command line or a server asks of the engine. Edges may await; the inside does not."""
+
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from taskengine.actors import ActorRef, Dispatcher, Timers
+from taskengine.ambient import Ambient
+from taskengine.bus import Bus
+from taskengine.engine.blueprint import Blueprint, Blueprints
+from taskengine.engine.directory import Directory
+from taskengine.engine.instance import start_key
+from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
+from taskengine.engine.reading import Reading
+from taskengine.engine.runner import Runner
+from taskengine.engine.staff import Settings, Staff
+from taskengine.engine.supervisor import Supervisor
+from taskengine.engine.views import AttemptView, InstanceView, TaskView
+from taskengine.errors import Conflict, DuplicateKey, NotFound, Unavailable, WaitTimeout
+from taskengine.functions import Caller, Registry, Services
+from taskengine.model.definition import WorkflowDefinition, canonical_form, version_of
+from taskengine.model.ids import CommandId, InstanceId, Version, WorkflowId
+from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.model.params import bind_params
+from taskengine.model.progress import Progress
+from taskengine.model.records import DefinitionRow, InstanceRow
+from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.store.checkpointer import Checkpointer
+from taskengine.store.interface import Store
+
+__all__ = ["Engine"]
+
+_JSON: Final = msgspec.json.Encoder(order="sorted")
+_HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
+
+
+class Engine:
+    """A durable workflow engine on the running loop. Made by `EngineBuilder.build`; all methods belong to that loop.
+
+    Every method that changes something returns after the commit of what it did. If it raises CommitFailed nothing is
+    lost and it may be called again.
+
+    registry    the job functions it can run
+    bus         committed events, log lines and progress, for whoever listens
+    unrestored  recorded functions that an earlier start had and this one could not import, with the reason
+    """
+
+    def __init__(
+        self,
+        ambient: Ambient,
+        store: Store,
+        registry: Registry,
+        services: Services,
+        settings: Settings,
+        *,
+        recover: bool = True,
+        restore: Container[str] | None = None,
+        on_fatal: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.bus = Bus(ambient)
+        self._ambient = ambient
+        self._store = store
+        self._services = services
+        self._settings = settings
+        self._recover = recover
+        self._restore = restore
+        self.unrestored: list[str] = []
+        self._on_fatal = on_fatal
+        self._directory = Directory()
+        self._blueprints = Blueprints()
+        self._reading = Reading(store, self._blueprints, ambient.clock)
+        self._saved_versions: set[Version] = set()
+        self._current: dict[WorkflowId, Version] = {}
+        self._staff: Staff | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._supervisor: ActorRef[Supervisor] | None = None
+        self._stopped = False
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, then take up every unfinished instance. Raises StoreLocked, SchemaTooNew and the like."""
+        if self._staff is not None:
+            return
+        await self._store.open()
+        await self._restore_functions()
+        self._dispatcher = dispatcher = Dispatcher(self._ambient, on_fatal=self._fatal)
+        checkpointer = Checkpointer(self._store, self._ambient, dispatcher.spawn, on_fatal=self._fatal)
+        checkpointer.start()
+        caller = Caller(
+            self._ambient,
+            dispatcher.spawn,
+            self._services,
+            threads=self._settings.thread_count,
+            processes=self._settings.processes,
+            grace_s=self._settings.grace_s,
+        )
+        self._staff = Staff(
+            ambient=self._ambient,
+            settings=self._settings,
+            store=self._store,
+            checkpointer=checkpointer,
+            directory=self._directory,
+            blueprints=self._blueprints,
+            registry=self.registry,
+            caller=caller,
+            timers=Timers(self._ambient.clock, self._ambient.log),
+            bus=self.bus,
+            runner=dispatcher.start(Runner, self._settings.slots, self._directory, key="runner"),
+        )
+        self._supervisor = dispatcher.start(Supervisor, self._staff, key="instances")
+        for row in self.registry.rows():
+            checkpointer.save(row, self._note_failure)
+        if self._recover:
+            await self._take_up()
+
+    async def _restore_functions(self) -> None:
+        if self._restore is None:
+            return
+        self.unrestored = self.registry.restore(await self._store.functions(), self._restore)
+        for lost in self.unrestored:
+            self._ambient.log.warning("functions.not_restored", function=lost)
+
+    async def _take_up(self) -> None:
+        assert self._supervisor is not None
+        async for row in self._store.unfinished():
+            self._supervisor.tell(Adopt(row.id))
+
+    async def stop(self, *, grace_s: float = 25.0) -> None:
+        """Drain and close: running attempts are interrupted and recorded, they run again at the next start.
+
+        Bodies that do not end within `grace_s` are left behind; what they do then counts as lost. Idempotent.
+        """
+        staff, dispatcher = self._staff, self._dispatcher
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            if staff is not None and dispatcher is not None:
+                staff.runner.tell(Closing())
+                await self._drain(staff, grace_s)
+                staff.timers.close()
+                await staff.checkpointer.stop()
+        finally:
+            if dispatcher is not None:
+                await dispatcher.stop()
+            self._directory.close()
+            self.bus.close()
+            await self._store.close()
+
+    async def _drain(self, staff: Staff, grace_s: float) -> None:
+        """Every body is told why it ends before it is ended; then their reports become decisions."""
+        refs = self._directory.refs()
+        for ref in refs:
+            ref.tell(Drain())
+        await self._quiet(staff)
+        await staff.caller.stop(grace_s)
+        await self._quiet(staff)
+
+    async def _quiet(self, staff: Staff) -> None:
+        """Let the actors work off what they have been told; bounded, since a busy engine never rests."""
+        for _ in range(1000):
+            await asyncio.sleep(0)
+            dispatcher = staff.runner.dispatcher
+            if not any(info.depth for info in dispatcher.snapshot()):
+                return
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop(grace_s=0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # -- starting ----------------------------------------------------------------------------------------------
+
+    async def register_workflow(self, definition: WorkflowDefinition) -> Version:
+        """Store a version and make it the workflow's current one; the same content is the same version."""
+        blueprint = self._prepare(definition)
+        await self._save_definition(blueprint)
+        return blueprint.shape.version
+
+    async def execute_workflow(
+        self,
+        workflow: WorkflowDefinition | str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        instance_id: str | None = None,
+    ) -> InstanceId:
+        """Start an instance; returns once its start is committed, so it will end whatever happens.
+
+        workflow         a definition, or the id of a stored workflow: its current version
+        idempotency_key  the same key of the same workflow gives the same instance; with other params: Conflict
+        Raises InvalidParams, NotFound, Conflict, CommitFailed, Unavailable.
+        """
+        staff = self._running()
+        blueprint = self._prepare(workflow) if isinstance(workflow, WorkflowDefinition) else await self._find(workflow)
+        bound = _JSON.encode(bind_params(blueprint.definition.params, params or {}))
+        if idempotency_key is not None:
+            known = await self._store.instance_by_key(blueprint.definition.id, idempotency_key)
+            if known is not None:
+                return _same_start(known, bound, idempotency_key)
+        row = InstanceRow(
+            id=InstanceId(instance_id or self._ambient.ids.uuid7()),
+            workflow_id=blueprint.definition.id,
+            version=blueprint.shape.version,
+            params=bound,
+            created_us=self._ambient.clock.now_us(),
+            idempotency_key=idempotency_key,
+        )
+        self._save_before(blueprint, staff)
+        try:
+            await self._launch(row)
+        except DuplicateKey:
+            known = await self._store.instance_by_key(blueprint.definition.id, idempotency_key or "")
+            if known is None:
+                raise
+            return _same_start(known, bound, idempotency_key or "")
+        return row.id
+
+    async def _launch(self, row: InstanceRow) -> None:
+        assert self._supervisor is not None
+        reply = self._directory.expect(start_key(row.id))
+        self._supervisor.tell(LaunchNew(row))
+        await reply
+
+    def _prepare(self, definition: WorkflowDefinition) -> Blueprint:
+        return self._blueprints.add(definition, version_of(canonical_form(definition)))
+
+    async def _find(self, workflow_id: str) -> Blueprint:
+        row = await self._store.current(WorkflowId(workflow_id))
+        if row is None:
+            raise NotFound("workflow", workflow_id)
+        self._saved_versions.add(row.version)
+        return self._blueprints.decode(row.canonical, row.version)
+
+    def _save_before(self, blueprint: Blueprint, staff: Staff) -> None:
+        """The version's row goes out ahead of the instance's, in the same lane and usually the same commit."""
+        version = blueprint.shape.version
+        if self._current.get(blueprint.definition.id) != version or version not in self._saved_versions:
+            staff.checkpointer.save(self._definition_row(blueprint), self._note_failure)
+            self._saved_versions.add(version)
+            self._current[blueprint.definition.id] = version
+
+    async def _save_definition(self, blueprint: Blueprint) -> None:
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def acknowledge(error: BaseException | None) -> None:
+            if saved.done():
+                return
+            saved.set_exception(error) if error is not None else saved.set_result(None)
+
+        self._running().checkpointer.save(self._definition_row(blueprint), acknowledge)
+        await saved
+        self._saved_versions.add(blueprint.shape.version)
+        self._current[blueprint.definition.id] = blueprint.shape.version
+
+    def _definition_row(self, blueprint: Blueprint) -> DefinitionRow:
+        return DefinitionRow(
+            workflow_id=blueprint.definition.id,
+            version=blueprint.shape.version,
+            canonical=canonical_form(blueprint.definition),
+            created_us=self._ambient.clock.now_us(),
+        )
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    async def pause_instance(self, instance_id: str, *, now: bool = False) -> InstanceView:
+        """Nothing new starts. `now` also interrupts running attempts, which run again after the resume."""
+        return await self._command(instance_id, Pause(self._command_id(), now))
+
+    async def resume_instance(self, instance_id: str) -> InstanceView:
+        return await self._command(instance_id, Resume(self._command_id()))
+
+    async def cancel_instance(self, instance_id: str, reason: str = "") -> InstanceView:
+        """Ask it to end; it is Cancelled once everything that runs has ended."""
+        return await self._command(instance_id, Cancel(self._command_id(), reason))
+
+    async def retry_instance(
+        self, instance_id: str, *, from_task: str | None = None, only_task: str | None = None
+    ) -> InstanceView:
+        """Open a new run: what failed, or `from_task` and everything below, or `only_task`."""
+        if from_task is not None and only_task is not None:
+            raise Conflict("retry takes from_task or only_task, not both")
+        scope, task = RetryScope.FAILED, ""
+        if from_task is not None:
+            scope, task = RetryScope.FROM, from_task
+        elif only_task is not None:
+            scope, task = RetryScope.ONLY, only_task
+        return await self._command(instance_id, Retry(self._command_id(), scope, task))
+
+    async def _command(self, instance_id: str, command: Command) -> InstanceView:
+        """Raises NotFound, Conflict, CommitFailed, Unavailable."""
+        self._running()
+        assert self._supervisor is not None
+        reply = self._directory.expect(command.id)
+        self._supervisor.tell(Deliver(InstanceId(instance_id), command))  # type: ignore[arg-type]  # one of the four
+        answer = await reply
+        if answer.error:
+            raise Conflict(answer.error)
+        return await self.get_instance(instance_id)
+
+    def _command_id(self) -> CommandId:
+        return CommandId(self._ambient.ids.uuid7())
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    async def get_instance(self, instance_id: str) -> InstanceView:
+        """Committed state. Raises NotFound."""
+        return await self._reading.instance(InstanceId(instance_id))
+
+    async def get_tasks(self, instance_id: str) -> list[TaskView]:
+        """All tasks in the order of the definition. Raises NotFound."""
+        return await self._reading.tasks(InstanceId(instance_id))
+
+    async def get_attempts(self, instance_id: str) -> list[AttemptView]:
+        """Every attempt that was followed by another one; a task's latest is told by `get_tasks`."""
+        return await self._reading.attempts(InstanceId(instance_id))
+
+    async def get_workflow_history(
+        self,
+        workflow_id: str,
+        *,
+        status: InstanceState | None = None,
+        limit: int = 20,
+        offset: int = 0,
+        order: str = "desc",
+    ) -> list[InstanceView]:
+        """Instances of one workflow by the time of their creation."""
+        states = () if status is None else (status,)
+        return await self._reading.history(
+            WorkflowId(workflow_id), states, limit=limit, offset=offset, descending=order == "desc"
+        )
+
+    async def list_instances(
+        self, *, states: Sequence[InstanceState] = (), limit: int = 20, offset: int = 0
+    ) -> list[InstanceView]:
+        """Instances of all workflows, the newest first."""
+        return await self._reading.history(None, states, limit=limit, offset=offset, descending=True)
+
+    async def progress(self, instance_id: str) -> Progress:
+        """The seven numbers of the last committed state. Raises NotFound."""
+        return (await self.get_instance(instance_id)).progress
+
+    async def result(self, instance_id: str) -> dict[str, Any]:
+        """Results of the tasks on which nothing depends, by name."""
+        return await self._reading.result(InstanceId(instance_id))
+
+    async def wait_for_instance(self, instance_id: str, timeout_s: float | None = None) -> InstanceView:
+        """Until it has ended. Raises NotFound, and WaitTimeout when `timeout_s` is over first."""
+        return await self._wait(instance_id, timeout_s, lambda view: view.status in INSTANCE_FINAL)
+
+    async def wait_until_resting(self, instance_id: str, timeout_s: float | None = None) -> InstanceView:
+        """Until it has ended, is held, or has left memory because only a far timer can move it."""
+        known = InstanceId(instance_id)
+
+        def rests(view: InstanceView) -> bool:
+            held = view.status in _HELD and not view.progress.running
+            return view.status in INSTANCE_FINAL or held or self._directory.get(known) is None
+
+        return await self._wait(instance_id, timeout_s, rests)
+
+    async def _wait(
+        self, instance_id: str, timeout_s: float | None, enough: Callable[[InstanceView], bool]
+    ) -> InstanceView:
+        self._running()
+        deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        while True:
+            changed = self._directory.changed(InstanceId(instance_id))  # before looking, so that nothing is missed
+            try:
+                view = await self.get_instance(instance_id)
+                if enough(view):
+                    return view
+                async with asyncio.timeout_at(deadline_s):
+                    await changed
+            except TimeoutError:
+                raise WaitTimeout(
+                    f"instance {instance_id} did not get there within {timeout_s:g} s; it is {view.status}"
+                ) from None
+            finally:
+                changed.cancel()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _running(self) -> Staff:
+        if self._staff is None:
+            raise Unavailable("the engine is not started; use `async with engine:` or await engine.start()")
+        if self._stopped:
+            raise Unavailable("the engine has stopped")
+        return self._staff
+
+    def _note_failure(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._ambient.log.error("store.not_saved", exc=error)
+
+    def _fatal(self, error: BaseException) -> None:
+        """Nothing can be committed any more, or an actor asked for the end: let whoever owns the process decide."""
+        self._ambient.log.error("engine.fatal", exc=error)
+        self._directory.close()
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+
+def _same_start(known: InstanceRow, params: bytes, key: str) -> InstanceId:
+    if known.params != params:
+        raise Conflict(f"the idempotency key {key!r} was used for other params by instance {known.id}")
+    return known.id

@@ -1,0 +1,282 @@
+"""The actor of one instance: decide, save, then tell.
+
+A burst of messages becomes one decision. Memory has moved by then; effects leave when the decision's commit is
+acknowledged, in the order of the decisions. If a commit fails for good the actor fails and its supervisor builds a
+new one from the store.
+"""
+
+import heapq
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.actors import ActorRef, AsyncActor
+from taskengine.bus import Bus
+from taskengine.clock import Micros
+from taskengine.engine.blueprint import Blueprint
+from taskengine.engine.inputs import Given
+from taskengine.engine.mail import Committed, Deliver, Drain, Interrupted, Offers, Released
+from taskengine.engine.planner import (
+    Answer,
+    Arm,
+    ArmDeadline,
+    Decline,
+    Effect,
+    Ended,
+    Interrupt,
+    Launch,
+    Offer,
+    Plan,
+    Reply,
+    decide,
+)
+from taskengine.engine.results import Results
+from taskengine.engine.staff import Staff
+from taskengine.engine.task import Assignment, TaskActor
+from taskengine.errors import UnknownFunction
+from taskengine.model.events import Event
+from taskengine.model.ids import CommandId, InstanceId, Ordinal
+from taskengine.model.messages import Continue, DeadlineDue, Settled, Start, TaskDue
+from taskengine.model.records import Decision, Outcome
+from taskengine.model.states import InstanceState
+
+__all__ = ["InstanceActor", "start_key"]
+
+_ROWS_PER_DECISION: Final = 512
+_PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def start_key(instance_id: InstanceId) -> CommandId:
+    """Under which the answer to a start is awaited."""
+    return CommandId(f"start:{instance_id}")
+
+
+class InstanceActor(AsyncActor):
+    """The only writer of its instance's rows. Its children are the actors of the attempts that run.
+
+    first  the message that sets the plan going: Start, or Recovered after a load
+    """
+
+    def __init__(self, staff: Staff, supervisor: ActorRef[Any], blueprint: Blueprint, plan: Plan) -> None:
+        self._staff = staff
+        self._supervisor = supervisor
+        self._blueprint = blueprint
+        self._plan = plan
+        self._id: InstanceId = plan.ledger.id
+        self._given: Given | None = None
+        self._results = Results(blueprint.shape, staff.settings.cache_result)
+        self._bodies: dict[int, tuple[int, ActorRef[TaskActor]]] = {}
+        self._flying: deque[tuple[Decision, list[Effect]]] = deque()
+        self._dues: list[int] = []
+        self._continuing = False
+        self._fresh = False
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case Committed():
+                self._on_committed()
+                return
+            case Settled():
+                self._on_settled(message)
+            case Continue():
+                self._continuing = False
+            case Start():
+                self._fresh = True
+                self._staff.ambient.probe.reach("start.before_commit")
+            case Drain():
+                self._interrupt_all()
+                return
+            case BaseException():
+                raise message
+            case _:
+                pass
+        decide(self._plan, message, self._staff.ambient.clock.now_us())
+        if self._plan.ledger.dirty_rows >= _ROWS_PER_DECISION:
+            self._cut()
+
+    def on_idle(self) -> None:
+        """The burst is over: one decision for all of it, and perhaps the end of this actor."""
+        self._cut()
+        if not self._flying and not self._bodies and not self._continuing:
+            self._rest()
+
+    def _on_settled(self, message: Settled) -> None:
+        body = self._bodies.get(message.ordinal)
+        if body is None or body[0] != message.attempt:
+            return  # late; the planner will drop it too
+        del self._bodies[message.ordinal]
+        if message.outcome is Outcome.OK:
+            self._results.keep(message.ordinal, message.result)
+            self._staff.ambient.probe.reach("settle.before_commit")
+
+    # -- decide, save ------------------------------------------------------------------------------------------
+
+    def _cut(self) -> None:
+        decision, effects = self._plan.cut(self._staff.ambient.clock.now_us())
+        if decision is not None:
+            effects = self._launch_granted(effects)
+            self._flying.append((decision, effects))
+            self._staff.checkpointer.save(decision, self._acknowledge)
+        elif effects:
+            self._perform_after_last(effects)
+        if self._plan.unfinished_business and not self._continuing:
+            self._continuing = True
+            self.actor_ref.tell(Continue())
+
+    def _launch_granted(self, effects: list[Effect]) -> list[Effect]:
+        """The right to run is the offer, which is committed: such a body need not wait for its Running row."""
+        later = []
+        for effect in effects:
+            if isinstance(effect, Launch) and not effect.after_commit:
+                self._staff.ambient.probe.reach("grant.accepted")
+                self._launch(effect)
+            else:
+                later.append(effect)
+        return later
+
+    def _perform_after_last(self, effects: list[Effect]) -> None:
+        """Effects without rows keep their place behind the decisions that are on their way."""
+        if self._flying:
+            self._flying[-1][1].extend(effects)
+        else:
+            self._perform(effects)
+
+    def _acknowledge(self, error: BaseException | None) -> None:
+        """Called by the checkpointer, in the order of the saves."""
+        self.actor_ref.tell(Committed() if error is None else error)
+
+    # -- then tell ---------------------------------------------------------------------------------------------
+
+    def _on_committed(self) -> None:
+        decision, effects = self._flying.popleft()
+        if self._fresh:
+            self._fresh = False
+            self._staff.directory.answer(start_key(self._id), Answer(state=self._plan.ledger.state))
+        self._perform(effects)
+        bus: Bus = self._staff.bus
+        if bus.listened:
+            row = decision.event
+            workflow_id = self._blueprint.definition.id
+            bus.publish(
+                Event(instance_id=self._id, workflow_id=workflow_id, seq=row.seq, at_us=row.at_us, body=row.body)
+            )
+        if decision.instance is not None:
+            self._staff.directory.notify(self._id)
+
+    def _perform(self, effects: list[Effect]) -> None:
+        offers: list[tuple[Ordinal, int]] = []
+        for effect in effects:
+            match effect:
+                case Offer():
+                    offers.append((effect.ordinal, effect.attempt))
+                case Launch():
+                    self._launch(effect)
+                case Decline():
+                    self._staff.runner.tell(Released(self._id, effect.ordinal, effect.attempt))
+                case Interrupt():
+                    self._interrupt(effect)
+                case Arm():
+                    self._arm(effect.due_us, TaskDue(effect.ordinal, effect.attempt))
+                case ArmDeadline():
+                    self._arm(effect.due_us, DeadlineDue(effect.run))
+                case Reply():
+                    self._staff.directory.answer(effect.command_id, effect.answer)
+                case Ended():
+                    self._count_end(effect.state)
+        if offers:
+            self._staff.runner.tell(Offers(self._id, tuple(offers)))
+
+    def _launch(self, effect: Launch) -> None:
+        ref = self.dispatcher.start(
+            TaskActor, self._staff, self._assignment(effect.ordinal, effect.attempt), parent=self.actor_ref
+        )
+        self._bodies[effect.ordinal] = (effect.attempt, ref)
+
+    def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
+        step = self._blueprint.step(ordinal)
+        shape, tasks = self._blueprint.shape, self._plan.ledger.tasks
+        direct = self._direct(ordinal)
+        results = {shape.ordinals[name] for name in step.results} | direct
+        errors = {shape.ordinals[name] for name in step.errors}
+        mentioned = {shape.ordinals[name] for name in step.mentions}
+        at_hand = self._results.take(results)
+        # Only a success has a result; what is neither at hand nor known to be empty has to be read.
+        missing = frozenset(o for o in results if o not in at_hand and self._results.maybe_stored(o, tasks[o]))
+        return Assignment(
+            instance_id=self._id,
+            ordinal=ordinal,
+            attempt=attempt,
+            run=self._plan.ledger.run,
+            step=step,
+            given=self._facts(),
+            statuses={shape.names[o]: tasks[o].state.value for o in mentioned},
+            results=at_hand,
+            missing_results=missing,
+            missing_errors=frozenset(errors),
+            names={o: shape.names[o] for o in results | errors | mentioned},
+            direct=direct,
+        )
+
+    def _direct(self, ordinal: Ordinal) -> frozenset[int]:
+        """Direct dependencies whose results the body may want besides what expressions name."""
+        spec = self._blueprint.definition.tasks[ordinal]
+        if not spec.depends_on:
+            return frozenset()
+        if spec.result_mapping or spec.required_params or self._takes_context(spec.job):
+            return frozenset(self._blueprint.shape.dependencies[ordinal])
+        return frozenset()
+
+    def _takes_context(self, job: str) -> bool:
+        try:
+            return self._staff.registry.get(job).binder.takes_context
+        except UnknownFunction:
+            return False  # the attempt will say so
+
+    def _facts(self) -> Given:
+        if self._given is None:
+            ledger = self._plan.ledger
+            self._given = Given(
+                self._id,
+                self._blueprint.definition.id,
+                _PARAMS.decode(ledger.row.params),
+                Given.time_text(ledger.started_us),
+            )
+        return self._given
+
+    def _interrupt(self, effect: Interrupt) -> None:
+        body = self._bodies.get(effect.ordinal)
+        if body is not None and body[0] == effect.attempt:
+            body[1].tell(Interrupted())
+
+    def _interrupt_all(self) -> None:
+        for _, ref in self._bodies.values():
+            ref.tell(Interrupted())
+
+    def _arm(self, due_us: int, message: TaskDue | DeadlineDue) -> None:
+        """Timers live outside: they bring this instance back into memory when it has left."""
+        deliver, supervisor = Deliver(self._id, message), self._supervisor
+        heapq.heappush(self._dues, due_us)
+        self._staff.timers.at(Micros(due_us), lambda: supervisor.tell(deliver))
+
+    def _count_end(self, state: InstanceState) -> None:
+        self._staff.ambient.metrics.count(f"instances.ended.{state.value}")
+
+    # -- leaving memory ----------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """Nothing runs and nothing is on its way: at the end, or with only a far timer or a hold, leave memory."""
+        ledger = self._plan.ledger
+        if not ledger.at_end and not (self._plan.resting and (ledger.held or self._far_from_due())):
+            return
+        if self.leave():
+            self._staff.directory.leave(self._id)
+            self._staff.directory.notify(self._id)
+
+    def _far_from_due(self) -> bool:
+        now_us = self._staff.ambient.clock.now_us()
+        while self._dues and self._dues[0] < now_us - 1_000_000:
+            heapq.heappop(self._dues)
+        return not self._dues or self._dues[0] > now_us + self._staff.settings.unload_after_s * 1_000_000

@@ -1,0 +1,110 @@
+"""Messages between the engine's own actors. What an instance is told from outside is in `model/messages.py`."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.messages import InstanceMessage
+from taskengine.model.records import InstanceRow
+
+__all__ = [
+    "Adopt",
+    "Closing",
+    "Committed",
+    "Deliver",
+    "Drain",
+    "Forget",
+    "Found",
+    "GraceOver",
+    "Interrupted",
+    "LaunchNew",
+    "Offers",
+    "OutOfTime",
+    "Rebuild",
+    "Released",
+    "Unreadable",
+]
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False, tag="instance.committed"):
+    """The oldest decision on its way is committed."""
+
+
+class Drain(msgspec.Struct, frozen=True, gc=False, tag="instance.drain"):
+    """The engine is stopping: interrupt what runs; it will run again."""
+
+
+class Offers(msgspec.Struct, frozen=True, tag="runner.offers"):
+    """Committed attempts that want a slot, in order."""
+
+    instance_id: InstanceId
+    offers: tuple[tuple[Ordinal, int], ...]
+
+
+class Released(msgspec.Struct, frozen=True, gc=False, tag="runner.released"):
+    """A slot is free again: its body has really ended, or the grant was declined."""
+
+    instance_id: InstanceId
+    ordinal: Ordinal
+    attempt: int
+
+
+class Forget(msgspec.Struct, frozen=True, gc=False, tag="runner.forget"):
+    """The instance's actor is gone: drop its offers and take back what was granted to it."""
+
+    instance_id: InstanceId
+
+
+class Closing(msgspec.Struct, frozen=True, gc=False, tag="runner.closing"):
+    """Grant nothing any more."""
+
+
+class Interrupted(msgspec.Struct, frozen=True, gc=False, tag="task.interrupted"):
+    """Stop the body; whatever it comes to is reported."""
+
+
+class OutOfTime(msgspec.Struct, frozen=True, gc=False, tag="task.out_of_time"):
+    """The attempt's deadline has passed."""
+
+
+class GraceOver(msgspec.Struct, frozen=True, gc=False, tag="task.grace_over"):
+    """The body was asked to end a while ago."""
+
+
+class Found(msgspec.Struct, frozen=True, tag="task.found"):
+    """Inputs that had to be read from the store, as JSON by ordinal."""
+
+    results: Mapping[int, bytes]
+    errors: Mapping[int, bytes]
+
+
+class Unreadable(msgspec.Struct, frozen=True, tag="task.unreadable"):
+    """They could not be read."""
+
+    error: BaseException
+
+
+class LaunchNew(msgspec.Struct, frozen=True, tag="supervisor.launch_new"):
+    """Start an instance that has no row yet."""
+
+    row: InstanceRow
+
+
+class Deliver(msgspec.Struct, frozen=True, tag="supervisor.deliver"):
+    """Hand a message to an instance; it is loaded first if it is not in memory."""
+
+    instance_id: InstanceId
+    message: InstanceMessage
+
+
+class Adopt(msgspec.Struct, frozen=True, gc=False, tag="supervisor.adopt"):
+    """Load an instance that an earlier process left unfinished."""
+
+    instance_id: InstanceId
+
+
+class Rebuild(msgspec.Struct, frozen=True, gc=False, tag="supervisor.rebuild"):
+    """The pause after a failure of the instance's actor is over."""
+
+    instance_id: InstanceId

@@ -1,0 +1,97 @@
+"""Answers about committed state, put together from rows."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.clock import Clock
+from taskengine.engine.blueprint import Blueprint, Blueprints
+from taskengine.engine.views import AttemptView, InstanceView, TaskView, attempt_view, instance_view, task_view
+from taskengine.errors import NotFound, StoreCorrupt
+from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.progress import Progress
+from taskengine.model.records import InstanceRow, TaskRow
+from taskengine.model.states import TASK_FINAL, InstanceState
+from taskengine.store.interface import Store
+
+__all__ = ["Reading"]
+
+_JSON: Final = msgspec.json.Decoder()
+_PAGE: Final = 1000
+
+
+class Reading:
+    """Reads for the facade; never sees what is not committed."""
+
+    def __init__(self, store: Store, blueprints: Blueprints, clock: Clock) -> None:
+        self._store = store
+        self._blueprints = blueprints
+        self._clock = clock
+
+    async def instance(self, instance_id: InstanceId) -> InstanceView:
+        return await self._view(await self._row(instance_id))
+
+    async def history(
+        self,
+        workflow_id: WorkflowId | None,
+        states: Sequence[InstanceState],
+        *,
+        limit: int,
+        offset: int,
+        descending: bool,
+    ) -> list[InstanceView]:
+        rows = await self._store.instances(
+            workflow_id=workflow_id, states=states, limit=limit, offset=offset, descending=descending
+        )
+        return [await self._view(row) for row in rows]
+
+    async def tasks(self, instance_id: InstanceId) -> list[TaskView]:
+        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
+        rows = {int(row.ordinal): row async for row in self._task_rows(instance_id)}
+        settled = {ordinal: row.state in TASK_FINAL for ordinal, row in rows.items()}
+        return [task_view(shape, n, rows.get(n), settled) for n in range(len(shape.names))]
+
+    async def attempts(self, instance_id: InstanceId) -> list[AttemptView]:
+        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
+        return [attempt_view(shape, row) for row in await self._store.attempts(instance_id)]
+
+    async def result(self, instance_id: InstanceId) -> dict[str, Any]:
+        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
+        leaves = [Ordinal(node) for node in shape.graph.leaves()]
+        found = await self._store.results(instance_id, leaves)
+        return {shape.names[leaf]: _JSON.decode(found[leaf]) for leaf in leaves if leaf in found}
+
+    async def _view(self, row: InstanceRow) -> InstanceView:
+        blueprint = await self._blueprint(row.version)
+        progress = await self._progress(row, blueprint)
+        return instance_view(row, blueprint.definition.title, progress, self._clock.now_us())
+
+    async def _progress(self, row: InstanceRow, blueprint: Blueprint) -> Progress:
+        event = await self._store.last_event(row.id)
+        return Progress(pending=len(blueprint.shape.names)) if event is None else event.body.progress
+
+    async def _row(self, instance_id: InstanceId) -> InstanceRow:
+        row = await self._store.instance(instance_id)
+        if row is None:
+            raise NotFound("instance", instance_id)
+        return row
+
+    async def _blueprint(self, version: Version) -> Blueprint:
+        known = self._blueprints.get(version)
+        if known is not None:
+            return known
+        row = await self._store.definition(version)
+        if row is None:
+            raise StoreCorrupt(f"version {version} is not stored")
+        return self._blueprints.decode(row.canonical, row.version)
+
+    async def _task_rows(self, instance_id: InstanceId) -> AsyncIterator[TaskRow]:
+        after = -1
+        while True:
+            page = await self._store.tasks(instance_id, after=after, limit=_PAGE)
+            for row in page:
+                yield row
+            if len(page) < _PAGE:
+                return
+            after = page[-1].ordinal

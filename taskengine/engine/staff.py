@@ -1,0 +1,56 @@
+"""Who serves an instance: the long-lived parts that its actor talks to."""
+
+import msgspec
+
+from taskengine.actors import ActorRef, Timers
+from taskengine.ambient import Ambient
+from taskengine.bus import Bus
+from taskengine.engine.blueprint import Blueprints
+from taskengine.engine.directory import Directory
+from taskengine.engine.runner import Runner
+from taskengine.functions import Caller, Registry
+from taskengine.store.checkpointer import Checkpointer
+from taskengine.store.interface import Store
+
+__all__ = ["Settings", "Staff"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine works.
+
+    slots             bodies that run at the same time
+    threads           threads for `def` jobs; None: as many as slots, at most 256
+    processes         worker processes for process jobs
+    max_recoveries    unclean ends in a row after which an instance is Quarantined; 0: never
+    grace_s           how long a body that was asked to end may take before it is abandoned
+    cache_result      bytes up to which a result stays in memory until its dependents have ended
+    unload_after_s    an instance whose next timer is farther away leaves memory
+    """
+
+    slots: int = 20
+    threads: int | None = None
+    processes: int = 2
+    max_recoveries: int = 5
+    grace_s: float = 5.0
+    cache_result: int = 4096
+    unload_after_s: float = 5.0
+
+    @property
+    def thread_count(self) -> int:
+        return self.threads if self.threads is not None else max(1, min(self.slots, 256))
+
+
+class Staff(msgspec.Struct, frozen=True, kw_only=True):
+    """Made once by the engine; handed to the supervisor and, by it, to each instance."""
+
+    ambient: Ambient
+    settings: Settings
+    store: Store
+    checkpointer: Checkpointer
+    directory: Directory
+    blueprints: Blueprints
+    registry: Registry
+    caller: Caller
+    timers: Timers
+    bus: Bus
+    runner: ActorRef[Runner]

@@ -1,0 +1,186 @@
+"""Owns the instances in memory: starts new ones, reads others back when something concerns them, rebuilds failed."""
+
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.actors import ActorRef, AsyncActor, ChildEnded, Restart, on_child_exit
+from taskengine.engine.blueprint import Blueprint
+from taskengine.engine.instance import InstanceActor, start_key
+from taskengine.engine.mail import Adopt, Deliver, Forget, LaunchNew, Rebuild
+from taskengine.engine.planner import Plan
+from taskengine.engine.staff import Staff
+from taskengine.errors import CommitFailed, Conflict, NotFound, StoreCorrupt, TaskEngineError, Unavailable
+from taskengine.model.ids import InstanceId
+from taskengine.model.messages import Command, InstanceMessage, Quarantine, Recovered, Start
+from taskengine.model.records import CommandRow
+from taskengine.store.interface import Loaded
+
+__all__ = ["Supervisor"]
+
+_RESTART: Final = Restart(max_restarts=5, within_s=30.0)
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """An instance was read from the store, or could not be."""
+
+    instance_id: InstanceId
+    found: "tuple[Blueprint, Loaded, list[CommandRow]] | None"
+    error: BaseException | None = None
+
+
+class Supervisor(AsyncActor):
+    """One for one: an instance whose actor fails is built anew from its last commit, the others do not notice.
+
+    One that fails more than five times in half a minute is Quarantined. Messages for an instance that is being read
+    wait here, in their order. An instance is known to the directory from its start to the turn in which it leaves.
+    """
+
+    def __init__(self, staff: Staff) -> None:
+        self._staff = staff
+        self._reading: dict[InstanceId, list[InstanceMessage]] = {}
+        self._unclean: set[InstanceId] = set()
+        self._failures_s: dict[InstanceId, list[float]] = {}
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case Deliver():
+                self._deliver(message.instance_id, message.message)
+            case LaunchNew():
+                self._launch_new(message)
+            case Adopt():
+                if self._staff.directory.get(message.instance_id) is None:
+                    self._unclean.add(message.instance_id)
+                    self._read(message.instance_id)
+            case _Read():
+                self._on_read(message)
+            case Rebuild():
+                self._read(message.instance_id)
+            case _:
+                super().on_receive(message)
+
+    # -- finding them ------------------------------------------------------------------------------------------
+
+    def _deliver(self, instance_id: InstanceId, message: InstanceMessage) -> None:
+        ref = self._staff.directory.get(instance_id)
+        if ref is not None:
+            ref.tell(message)
+            return
+        self._read(instance_id).append(message)
+
+    def _read(self, instance_id: InstanceId) -> list[InstanceMessage]:
+        """Begin to read an instance back; gives the list of what is to be handed to it afterwards."""
+        waiting = self._reading.get(instance_id)
+        if waiting is None:
+            waiting = self._reading[instance_id] = []
+            self.dispatcher.spawn(self._fetch(instance_id), owner=self.actor_ref, on_done=self._fetched(instance_id))
+        return waiting
+
+    async def _fetch(self, instance_id: InstanceId) -> _Read:
+        store, blueprints = self._staff.store, self._staff.blueprints
+        loaded = await store.load(instance_id)
+        if loaded is None:
+            return _Read(instance_id, None)
+        blueprint = blueprints.get(loaded.row.version)
+        if blueprint is None:
+            row = await store.definition(loaded.row.version)
+            if row is None:
+                raise StoreCorrupt(f"instance {instance_id} names a version that is not stored: {loaded.row.version}")
+            blueprint = blueprints.decode(row.canonical, row.version)
+        return _Read(instance_id, (blueprint, loaded, await store.commands(instance_id)))
+
+    def _fetched(self, instance_id: InstanceId) -> Any:
+        ref = self.actor_ref
+
+        def tell(outcome: object) -> None:
+            if isinstance(outcome, BaseException):
+                ref.tell(_Read(instance_id, None, outcome))
+            else:
+                ref.tell(outcome)
+
+        return tell
+
+    def _on_read(self, message: _Read) -> None:
+        instance_id = message.instance_id
+        waiting = self._reading.pop(instance_id, [])
+        if message.found is None:
+            self._refuse(instance_id, waiting, message.error or NotFound("instance", instance_id))
+            return
+        blueprint, loaded, commands = message.found
+        clean = instance_id not in self._unclean
+        self._unclean.discard(instance_id)
+        self._staff.ambient.probe.reach("recovery.loaded")
+        plan = Plan.load(
+            blueprint.shape,
+            loaded.row,
+            loaded.tasks,
+            commands,
+            last_seq=loaded.last_seq,
+            max_recoveries=self._staff.settings.max_recoveries,
+        )
+        self._start(blueprint, plan, [Recovered(clean=clean), *waiting])
+
+    def _refuse(self, instance_id: InstanceId, waiting: list[InstanceMessage], error: BaseException) -> None:
+        """It cannot be brought into memory: whoever asked hears it, timers have nobody left to tell."""
+        if not isinstance(error, NotFound):
+            self._staff.ambient.log.error("instance.unreadable", exc=error, instance=instance_id)
+        for message in waiting:
+            if isinstance(message, Command):
+                known = isinstance(error, TaskEngineError)
+                self._staff.directory.answer(message.id, error if known else Unavailable(f"cannot read: {error}"))
+
+    # -- their lives -------------------------------------------------------------------------------------------
+
+    def _launch_new(self, message: LaunchNew) -> None:
+        blueprint = self._staff.blueprints.get(message.row.version)
+        assert blueprint is not None, "the facade has made the version ready"
+        settings = self._staff.settings
+        plan = Plan.new(blueprint.shape, message.row, max_recoveries=settings.max_recoveries)
+        self._start(blueprint, plan, [Start()])
+
+    def _start(self, blueprint: Blueprint, plan: Plan, messages: list[InstanceMessage]) -> None:
+        instance_id = plan.ledger.id
+        ref = self.dispatcher.start(
+            InstanceActor,
+            self._staff,
+            self.actor_ref,
+            blueprint,
+            plan,
+            parent=self.actor_ref,
+            key=instance_id,
+        )
+        self._staff.directory.enter(instance_id, ref)
+        for message in messages:
+            ref.tell(message)
+
+    def on_child_ended(self, ended: ChildEnded) -> None:
+        """An instance's actor is gone: it has left by itself, or it failed."""
+        instance_id = InstanceId(ended.child)
+        present: ActorRef[Any] | None = self._staff.directory.get(instance_id)
+        if present is not None and present.is_alive():
+            return  # it left, and is already back
+        self._staff.directory.leave(instance_id)
+        self._staff.runner.tell(Forget(instance_id))
+        if ended.error is None:
+            self._failures_s.pop(instance_id, None)
+            return
+        self._staff.directory.answer(start_key(instance_id), _as_answer(ended.error))
+        self._rebuild(instance_id, ended.error)
+
+    def _rebuild(self, instance_id: InstanceId, error: BaseException) -> None:
+        now_s = self._staff.ambient.clock.monotonic()
+        before = self._failures_s.get(instance_id, [])
+        verdict = on_child_exit(_RESTART, before, now_s, clean=False)
+        self._failures_s[instance_id] = [*before, now_s][-_RESTART.max_restarts :]
+        self._staff.ambient.metrics.count("instances.rebuilt")
+        if verdict == "escalate":
+            reason = f"its actor failed {_RESTART.max_restarts} times within {_RESTART.within_s:g} s: {error!r}"
+            self._staff.ambient.log.error("instance.quarantined", instance=instance_id, reason=reason)
+            self._deliver(instance_id, Quarantine(reason))
+        else:
+            self._read(instance_id)
+
+
+def _as_answer(error: BaseException) -> BaseException:
+    """What the caller of a start hears: whether it may simply ask again."""
+    return error if isinstance(error, CommitFailed | Conflict) else CommitFailed(f"the start was not saved: {error!r}")

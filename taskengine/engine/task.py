@@ -1,0 +1,325 @@
+"""The actor of one attempt: inputs, `when`, params, the body, its deadline, its end. It reports exactly once."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from taskengine.actors import AsyncActor
+from taskengine.bus import LogFrame, ProgressFrame
+from taskengine.clock import Micros, TimerHandle
+from taskengine.engine.blueprint import Step
+from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
+from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Released, Unreadable
+from taskengine.engine.staff import Staff
+from taskengine.errors import TaskEngineError
+from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
+from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.messages import Park, Settled
+from taskengine.model.records import Outcome, ParkKind, TaskFailure
+
+__all__ = ["Assignment", "TaskActor"]
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task's actor is started with.
+
+    statuses         of the upstream tasks that expressions mention
+    results          JSON by ordinal, as far as it is in memory
+    missing_results  what has to be read back first
+    names            of every ordinal above
+    direct           ordinals of direct dependencies whose results the body may ask for
+    """
+
+    instance_id: InstanceId
+    ordinal: Ordinal
+    attempt: int
+    run: int
+    step: Step
+    given: Given
+    statuses: Mapping[str, str]
+    results: dict[int, bytes]
+    missing_results: frozenset[int]
+    missing_errors: frozenset[int]
+    names: Mapping[int, str]
+    direct: frozenset[int]
+
+
+class TaskActor(AsyncActor):
+    """Runs one attempt in a slot. A child of its instance's actor, which hears one `Settled` from it.
+
+    The slot goes back to the runner when the body has really ended, which can be later than the report: a thread
+    that ignores its cancel is abandoned after the grace period.
+    """
+
+    __slots__ = (
+        "_errors",
+        "_grace",
+        "_job",
+        "_over",
+        "_results",
+        "_running",
+        "_staff",
+        "_started_us",
+        "_timeout_us",
+        "_timer",
+        "_work",
+        "why",
+    )
+
+    def __init__(self, staff: Staff, work: Assignment) -> None:
+        self._staff = staff
+        self._work = work
+        self._results: Mapping[int, bytes] = work.results
+        self._errors: Mapping[int, bytes] = {}
+        self._started_us: Micros | None = None
+        self._job: JobFunction | None = None
+        self._timeout_us: Micros | None = None
+        self._running: Running | None = None
+        self._timer: TimerHandle | None = None
+        self._grace: TimerHandle | None = None
+        self._over = False
+        self.why: Outcome | None = None  # why the body was asked to end
+
+    def on_start(self) -> None:
+        if self._work.missing_results or self._work.missing_errors:
+            self.dispatcher.spawn(self._fetch(), owner=self.actor_ref, on_done=self._fetched)
+        else:
+            self._begin()
+
+    def on_receive(self, message: object) -> None:
+        match message:
+            case Found():
+                self._results = {**self._results, **message.results}
+                self._errors = message.errors
+                self._begin()
+            case Unreadable():
+                self._fail(message.error)
+            case Interrupted():
+                self._stop_body(Outcome.INTERRUPTED)
+            case OutOfTime():
+                self._stop_body(Outcome.TIMEOUT)
+            case GraceOver():
+                self._abandon()
+            case Returned() | Raised() | Parked():
+                self._ended(message)
+            case _:
+                super().on_receive(message)
+
+    def on_failure(self, *exc_info: object) -> None:
+        """A failure of this actor is our bug; the attempt fails, the instance goes on."""
+        failure = TaskFailure(type="InternalError", message=f"the engine failed to run the attempt: {exc_info[1]!r}")
+        self._report(Settled(self._work.ordinal, self._work.attempt, Outcome.FAIL, error=failure))
+        self._clean_up()
+
+    def on_stop(self) -> None:
+        """The instance's actor is going away: nobody wants the report, the body must not go on."""
+        if not self._over and self._running is not None:
+            self._running.cancel()
+        self._clean_up()
+
+    # -- before the body ---------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> Found:
+        store, work = self._staff.store, self._work
+        results = await store.results(work.instance_id, _ordinals(work.missing_results))
+        errors = await store.task_errors(work.instance_id, _ordinals(work.missing_errors))
+        return Found({**results}, {**errors})
+
+    def _fetched(self, outcome: object) -> None:
+        self.actor_ref.tell(Unreadable(outcome) if isinstance(outcome, BaseException) else outcome)
+
+    def _begin(self) -> None:
+        """Evaluate, bind and start the body; whatever goes wrong here is the attempt's failure."""
+        if self._over:
+            return
+        if self.why is not None:
+            self._finish(Settled(self._work.ordinal, self._work.attempt, self.why))
+            return
+        self._started_us = self._staff.ambient.clock.now_us()
+        try:
+            if not self._start_body():
+                self._finish(self._settled(Outcome.SKIP))
+        except TaskEngineError as error:
+            self._fail(error)
+
+    def _start_body(self) -> bool:
+        """False when `when` says no."""
+        work, staff = self._work, self._staff
+        spec = work.step.spec
+        names = names_for(work.given, self._upstream())
+        if not wanted(work.step, names):
+            return False
+        self._job = job = staff.registry.get(spec.job)
+        self._timeout_us = spec.timeout_us or job.timeout_us
+        direct = {work.names[ordinal]: self._results[ordinal] for ordinal in work.direct if ordinal in self._results}
+        info = CallInfo(
+            instance_id=work.instance_id,
+            workflow_id=work.given.workflow_id,
+            ordinal=work.ordinal,
+            task_name=spec.name,
+            attempt=work.attempt,
+            run=work.run,
+            idempotency_key=idempotency_key(work.step, names, work.given),
+            deadline_us=self._arm_deadline(self._timeout_us),
+            params=bound_params(work.step, names, direct),
+            upstream=direct,
+        )
+        self._call(job, info)
+        return True
+
+    def _upstream(self) -> dict[str, Upstream]:
+        work = self._work
+        by_name = {name: ordinal for ordinal, name in work.names.items()}
+        return {
+            name: Upstream(status, self._results.get(by_name[name]), self._errors.get(by_name[name]))
+            for name, status in work.statuses.items()
+        }
+
+    def _call(self, job: JobFunction, info: CallInfo) -> None:
+        ref, runner = self.actor_ref, self._staff.runner
+        released = Released(self._work.instance_id, self._work.ordinal, self._work.attempt)
+
+        def on_done(outcome: Returned | Raised | Parked) -> None:
+            runner.tell(released)
+            if ref.is_alive():
+                ref.tell(outcome)
+
+        self._staff.ambient.probe.reach("body.before")
+        listener = self._tell_frame if self._staff.bus.listened else None
+        self._running = self._staff.caller.start(job, info, on_done, listener, self._work.step.spec.executor)
+
+    def _arm_deadline(self, timeout_us: Micros | None) -> Micros | None:
+        if timeout_us is None:
+            return None
+        clock, ref = self._staff.ambient.clock, self.actor_ref
+        self._timer = clock.call_at(clock.monotonic() + timeout_us / 1_000_000, lambda: ref.tell(OutOfTime()))
+        return Micros(clock.now_us() + timeout_us)
+
+    # -- while it runs -----------------------------------------------------------------------------------------
+
+    def _tell_frame(self, frame: LogLine | ProgressNote) -> None:
+        instance_id, task = self._work.instance_id, self._work.step.spec.name
+        if isinstance(frame, ProgressNote):
+            self._staff.bus.publish(
+                ProgressFrame(instance_id=instance_id, task=task, fraction=frame.fraction, message=frame.message)
+            )
+        else:
+            self._staff.bus.publish(
+                LogFrame(
+                    instance_id=instance_id,
+                    task=task,
+                    attempt=self._work.attempt,
+                    level=frame.level.upper(),
+                    message=frame.message,
+                    at_us=frame.at_us,
+                )
+            )
+
+    def _stop_body(self, why: Outcome) -> None:
+        """Ask it to end. A cancel after a timeout, or the other way round, changes nothing: the first reason stays."""
+        if self._over or self.why is not None:
+            return
+        self.why = why
+        if self._running is None:
+            return  # still reading inputs; `_begin` will see it
+        self._running.cancel()
+        clock, ref = self._staff.ambient.clock, self.actor_ref
+        if why is Outcome.INTERRUPTED:
+            until = clock.monotonic() + self._staff.settings.grace_s
+            self._grace = clock.call_at(until, lambda: ref.tell(GraceOver()))
+
+    def _abandon(self) -> None:
+        """It was cancelled and would not end: the instance goes on without it, its slot stays taken."""
+        if self._over:
+            return
+        self._staff.ambient.log.warning(
+            "task.abandoned",
+            instance=self._work.instance_id,
+            task=self._work.step.spec.name,
+            attempt=self._work.attempt,
+        )
+        self._staff.ambient.metrics.count("tasks.abandoned")
+        self._finish(self._settled(Outcome.INTERRUPTED), keep_slot=True)
+
+    # -- after it ----------------------------------------------------------------------------------------------
+
+    def _ended(self, outcome: Returned | Raised | Parked) -> None:
+        if self._over:
+            return
+        self._finish(self._judge(outcome), keep_slot=True)  # `on_done` has given the slot back
+
+    def _judge(self, outcome: Returned | Raised | Parked) -> Settled:
+        """What the end of the body means. After the deadline nothing counts any more but that it is over."""
+        if self.why is Outcome.TIMEOUT:
+            return self._settled(Outcome.TIMEOUT, error=self._timeout_failure())
+        match outcome:
+            case Returned():
+                return self._settled(Outcome.OK, result=outcome.result)
+            case Parked():
+                due_us = Micros(self._staff.ambient.clock.now_us() + outcome.span_us)
+                return self._settled(Outcome.PARK, park=Park(ParkKind.SLEEP, due_us, "", outcome.result))
+            case Raised():
+                interrupted = outcome.interrupted and self.why is Outcome.INTERRUPTED
+                return self._settled(Outcome.INTERRUPTED if interrupted else Outcome.FAIL, error=outcome.error)
+
+    def _timeout_failure(self) -> TaskFailure:
+        return TaskFailure(
+            type="TimeoutError",
+            message=f"the attempt took longer than its timeout of {(self._timeout_us or 0) / 1_000_000:g} s",
+            bases=("OSError",),
+        )
+
+    def _settled(
+        self,
+        outcome: Outcome,
+        *,
+        result: bytes | None = None,
+        error: TaskFailure | None = None,
+        park: Park | None = None,
+    ) -> Settled:
+        return Settled(
+            self._work.ordinal,
+            self._work.attempt,
+            outcome,
+            started_us=self._started_us,
+            result=result,
+            error=error,
+            park=park,
+            retry=None if self._job is None else self._job.retry,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """The body could not even start. Trying the same again is left to the retry policy only where it may help."""
+        failure = TaskFailure(
+            type=type(error).__name__,
+            message=str(error),
+            bases=tuple(base.__name__ for base in type(error).__mro__[1:-3]),
+            retryable=False,
+        )
+        self._finish(self._settled(Outcome.FAIL, error=failure))
+
+    def _finish(self, report: Settled, *, keep_slot: bool = False) -> None:
+        self._report(report)
+        if not keep_slot:
+            self._release()
+        self._over = True
+        self._clean_up()
+        self.actor_ref.stop()
+
+    def _report(self, report: Settled) -> None:
+        parent = self.actor_ref.parent
+        if parent is not None and not self._over:
+            parent.tell(report)
+
+    def _release(self) -> None:
+        self._staff.runner.tell(Released(self._work.instance_id, self._work.ordinal, self._work.attempt))
+
+    def _clean_up(self) -> None:
+        for timer in (self._timer, self._grace):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._grace = None
+
+
+def _ordinals(numbers: frozenset[int]) -> list[Ordinal]:
+    return [Ordinal(number) for number in sorted(numbers)]

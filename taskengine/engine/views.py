@@ -1,0 +1,141 @@
+"""What callers see of instances and tasks: committed state, in plain records."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.engine.planner import Shape
+from taskengine.model.ids import InstanceId, Version, WorkflowId
+from taskengine.model.progress import Progress
+from taskengine.model.records import AttemptRow, InstanceRow, Outcome, TaskFailure, TaskRow
+from taskengine.model.states import TASK_FINAL, InstanceState, TaskState
+
+__all__ = ["AttemptView", "InstanceView", "TaskView", "attempt_view", "instance_view", "task_view"]
+
+_JSON: Final = msgspec.json.Decoder()
+_FAILURE: Final = msgspec.json.Decoder(TaskFailure)
+
+
+class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance. Times are aware, UTC; `duration_s` counts to now while it runs."""
+
+    id: InstanceId
+    workflow_id: WorkflowId
+    workflow_name: str
+    version: Version
+    status: InstanceState
+    progress: Progress
+    params: Mapping[str, Any]
+    run: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+    error: str
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """One task, as its latest attempt left it.
+
+    waits_for  names of dependencies that have not ended, while it is Pending
+    due_at     when a retry or a sleep is due
+    """
+
+    name: str
+    ordinal: int
+    status: TaskState
+    attempt: int
+    tries: int
+    job: str
+    depends_on: tuple[str, ...]
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+    due_at: datetime | None
+    result: Any
+    error: TaskFailure | None
+    reason: str
+    waits_for: tuple[str, ...] = ()
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that was followed by another one."""
+
+    task: str
+    attempt: int
+    run: int
+    outcome: Outcome
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: TaskFailure | None
+
+
+def instance_view(row: InstanceRow, title: str, progress: Progress, now_us: Micros) -> InstanceView:
+    return InstanceView(
+        id=row.id,
+        workflow_id=row.workflow_id,
+        workflow_name=title,
+        version=row.version,
+        status=row.state,
+        progress=progress,
+        params=_JSON.decode(row.params),
+        run=row.run,
+        created_at=_required_time(row.created_us),
+        started_at=_time(row.started_us),
+        finished_at=_time(row.finished_us),
+        duration_s=_span(row.started_us, row.finished_us or now_us),
+        error=row.error,
+    )
+
+
+def task_view(shape: Shape, ordinal: int, row: TaskRow | None, settled: Mapping[int, bool]) -> TaskView:
+    """`row` None: the task has not been touched. `settled` says of each ordinal whether it has ended."""
+    spec = shape.specs[ordinal]
+    row = row or TaskRow(ordinal=ordinal, name=spec.name)  # type: ignore[arg-type]  # an ordinal is a number
+    waits_for: tuple[str, ...] = ()
+    if row.state is TaskState.PENDING:
+        waits_for = tuple(shape.names[need] for need in shape.dependencies[ordinal] if not settled.get(need, False))
+    return TaskView(
+        name=row.name,
+        ordinal=ordinal,
+        status=row.state,
+        attempt=row.attempt,
+        tries=row.tries,
+        job=spec.job,
+        depends_on=spec.depends_on,
+        started_at=_time(row.started_us),
+        finished_at=_time(row.finished_us),
+        duration_s=_span(row.started_us, row.finished_us) if row.state in TASK_FINAL else None,
+        due_at=_time(row.due_us),
+        result=_JSON.decode(row.result) if isinstance(row.result, bytes) and row.state is TaskState.SUCCESS else None,
+        error=_FAILURE.decode(row.error) if isinstance(row.error, bytes) else None,
+        reason=row.reason,
+        waits_for=waits_for,
+    )
+
+
+def attempt_view(shape: Shape, row: AttemptRow) -> AttemptView:
+    return AttemptView(
+        task=shape.names[row.ordinal],
+        attempt=row.attempt,
+        run=row.run,
+        outcome=row.outcome,
+        started_at=_time(row.started_us),
+        finished_at=_time(row.finished_us),
+        error=None if row.error is None else _FAILURE.decode(row.error),
+    )
+
+
+def _required_time(at_us: Micros) -> datetime:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC)
+
+
+def _time(at_us: Micros | None) -> datetime | None:
+    return None if at_us is None else _required_time(at_us)
+
+
+def _span(start_us: Micros | None, end_us: Micros | None) -> float | None:
+    return None if start_us is None or end_us is None else max(0.0, (end_us - start_us) / 1_000_000)
