@@ -172,6 +172,9 @@ async def _send(
             await response.aclose()
     except httpx.TimeoutException:
         raise TimeoutError(f"{where}: no answer in {clock.monotonic() - began_s:.1f} s") from None
+    except httpx.LocalProtocolError:
+        # Without httpx's words: they hold the header, which may be a secret.
+        raise BadArguments(f"{where}: the request holds what HTTP does not allow, such as a line break") from None
     except httpx.TransportError as error:
         raise ConnectionError(f"{where}: {error or type(error).__name__}") from None
     except httpx.HTTPError as error:
