@@ -61,16 +61,17 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def new_store(backend: Backend, tmp_path: Path) -> Store:
-    """Not opened yet."""
-    return backend.make(tmp_path)
+async def new_store(backend: Backend, tmp_path: Path) -> AsyncIterator[Store]:
+    """Not opened yet; closed at the end."""
+    store = backend.make(tmp_path)
+    yield store
+    await store.close()
 
 
 @pytest.fixture
-async def store(new_store: Store) -> AsyncIterator[Store]:
+async def store(new_store: Store) -> Store:
     await new_store.open()
-    yield new_store
-    await new_store.close()
+    return new_store
 
 
 class Rows:

@@ -217,12 +217,9 @@ async def test_a_batch_of_an_older_epoch_is_fatal(new_store: Store, rows: Any, e
     old = new_store.epoch
     await new_store.close()
     await new_store.open()
-    try:
-        with pytest.raises(StoreLocked):
-            await new_store.commit(rows.batch(new_store, rows.start("i"), epoch=old))
-        assert await new_store.instance("i") is None
-    finally:
-        await new_store.close()
+    with pytest.raises(StoreLocked):
+        await new_store.commit(rows.batch(new_store, rows.start("i"), epoch=old))
+    assert await new_store.instance("i") is None
 
 
 async def test_an_idempotency_key_makes_one_instance_of_a_workflow(store: Store, rows: Any) -> None:
@@ -334,11 +331,8 @@ async def test_what_is_committed_is_there_after_the_next_open(new_store: Store, 
     before = await everything(new_store)
     await new_store.close()
     await new_store.open()
-    try:
-        assert await everything(new_store) == before
-        assert new_store.epoch > epoch
-    finally:
-        await new_store.close()
+    assert await everything(new_store) == before
+    assert new_store.epoch > epoch
 
 
 async def test_an_open_store_is_not_opened_again(store: Store, rows: Any) -> None:

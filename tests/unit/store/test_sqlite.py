@@ -35,12 +35,28 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "工作" / "engine 100%?.db"
 
 
+New = Callable[..., SqliteStore]
+
+
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, Ambient(clock=ManualClock()))
+async def new() -> AsyncIterator[New]:
+    """Makes stores and closes them: the thread of a forgotten one would keep the test run from ending."""
+    made: list[SqliteStore] = []
+
+    def build(path: Path, ambient: Ambient | None = None, **options: Any) -> SqliteStore:
+        made.append(SqliteStore(path, ambient or Ambient(clock=ManualClock()), **options))
+        return made[-1]
+
+    yield build
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(new: New, path: Path) -> SqliteStore:
+    store = new(path)
     await store.open()
-    yield store
-    await store.close()
+    return store
 
 
 def _batch(store: SqliteStore, number: int, *writes: Any) -> Batch:
@@ -110,24 +126,23 @@ asyncio.run(main())
 """
 
 
-async def test_a_file_has_one_process_and_a_killed_one_frees_it(path: Path, child: Child) -> None:
+async def test_a_file_has_one_process_and_a_killed_one_frees_it(new: New, path: Path, child: Child) -> None:
     holder = child(HOLD, path)
     assert _line(holder) == "1"
-    second = SqliteStore(path, Ambient())
+    second = new(path)
     with pytest.raises(StoreLocked) as locked:
         await second.open()
     assert locked.value.args == (str(path), f"pid {holder.pid}, http://127.0.0.1:7878")
     holder.kill()
     holder.wait()
     await second.open()
-    try:
-        assert second.epoch == 2
-    finally:
-        await second.close()
+    assert second.epoch == 2
 
 
-async def test_a_program_that_is_started_meanwhile_does_not_inherit_the_lock(path: Path, child: Child) -> None:
-    store = SqliteStore(path, Ambient())
+async def test_a_program_that_is_started_meanwhile_does_not_inherit_the_lock(
+    new: New, path: Path, child: Child
+) -> None:
+    store = new(path)
     await store.open()
     other = child("import sys; print('ready', flush=True); sys.stdin.read()")
     assert _line(other) == "ready"
@@ -136,15 +151,15 @@ async def test_a_program_that_is_started_meanwhile_does_not_inherit_the_lock(pat
     await store.close()
 
 
-async def test_two_names_of_one_file_share_its_lock(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+async def test_two_names_of_one_file_share_its_lock(new: New, store: SqliteStore, path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(path)
     with pytest.raises(StoreLocked, match=f"pid {os.getpid()}"):
-        await SqliteStore(link, Ambient()).open()
+        await new(link).open()
 
 
-async def test_a_store_that_failed_to_open_can_be_opened_later(store: SqliteStore, path: Path) -> None:
-    second = SqliteStore(path, Ambient())
+async def test_a_store_that_failed_to_open_can_be_opened_later(new: New, store: SqliteStore, path: Path) -> None:
+    second = new(path)
     with pytest.raises(StoreLocked):
         await second.open()
     await store.close()
@@ -152,17 +167,16 @@ async def test_a_store_that_failed_to_open_can_be_opened_later(store: SqliteStor
     await second.close()
 
 
-async def test_a_deleted_lock_file_does_not_make_two_writers(store: SqliteStore, path: Path, make: Any) -> None:
+async def test_a_deleted_lock_file_does_not_make_two_writers(
+    new: New, store: SqliteStore, path: Path, make: Any
+) -> None:
     path.with_name(path.name + ".lock").unlink()
-    thief = SqliteStore(path, Ambient())
+    thief = new(path)
     await thief.open()
-    try:
-        with pytest.raises(StoreLocked, match="epoch 2 after our 1"):
-            await store.commit(_batch(store, 1, make.start("a")))
-        await thief.commit(_batch(thief, 1, make.start("b")))
-        assert [row.id for row in await thief.instances()] == ["b"]
-    finally:
-        await thief.close()
+    with pytest.raises(StoreLocked, match="epoch 2 after our 1"):
+        await store.commit(_batch(store, 1, make.start("a")))
+    await thief.commit(_batch(thief, 1, make.start("b")))
+    assert [row.id for row in await thief.instances()] == ["b"]
 
 
 async def test_files_are_for_nobody_else(store: SqliteStore, path: Path, make: Any) -> None:
@@ -172,18 +186,18 @@ async def test_files_are_for_nobody_else(store: SqliteStore, path: Path, make: A
     assert _mode(path.parent) == 0o700
 
 
-async def test_the_folder_of_others_keeps_its_mode(tmp_path: Path) -> None:
+async def test_the_folder_of_others_keeps_its_mode(new: New, tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
-    store = SqliteStore(tmp_path / "a.db", Ambient())
+    store = new(tmp_path / "a.db")
     await store.open()
     await store.close()
     assert _mode(tmp_path) == 0o755
 
 
-async def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_a_clear_error(new: New, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidConfiguration, match="file"):
-        await SqliteStore(tmp_path / "file" / "a.db", Ambient()).open()
+        await new(tmp_path / "file" / "a.db").open()
 
 
 async def test_the_writer_syncs_every_commit(store: SqliteStore) -> None:
@@ -210,7 +224,7 @@ async def test_old_batch_rows_are_forgotten(store: SqliteStore, path: Path) -> N
     assert _query(path, "SELECT number FROM batches") == []
 
 
-async def test_a_reader_sees_only_what_is_committed(path: Path, make: Any) -> None:
+async def test_a_reader_sees_only_what_is_committed(new: New, path: Path, make: Any) -> None:
     applied, go = threading.Event(), threading.Event()
 
     class Holds(Probe):
@@ -221,21 +235,16 @@ async def test_a_reader_sees_only_what_is_committed(path: Path, make: Any) -> No
                 applied.set()
                 assert go.wait(10)
 
-    store = SqliteStore(path, Ambient(probe=Holds()))
-    reader = SqliteStore(path, Ambient(), read_only=True)
+    store = new(path, Ambient(probe=Holds()))
+    reader = new(path, read_only=True)
     await store.open()
     await reader.open()
-    try:
-        commit = asyncio.get_running_loop().create_task(store.commit(_batch(store, 1, make.start("a"))))
-        assert await asyncio.to_thread(applied.wait, 10)
-        assert [await it.instance("a") for it in (store, reader)] == [None, None]
-        go.set()
-        await commit
-        assert [(await it.load("a")).last_seq for it in (store, reader)] == [1, 1]
-    finally:
-        go.set()
-        await reader.close()
-        await store.close()
+    commit = asyncio.get_running_loop().create_task(store.commit(_batch(store, 1, make.start("a"))))
+    assert await asyncio.to_thread(applied.wait, 10)
+    assert [await it.instance("a") for it in (store, reader)] == [None, None]
+    go.set()
+    await commit
+    assert [(await it.load("a")).last_seq for it in (store, reader)] == [1, 1]
 
 
 async def test_an_instance_is_loaded_as_of_one_moment(
@@ -299,57 +308,54 @@ async def test_another_process_reads_while_this_one_writes(
         await store.commit(_batch(store, number + 1, make.start(f"i{number}")))
 
 
-async def test_a_file_can_be_read_when_nobody_has_it_open(store: SqliteStore, path: Path, make: Any) -> None:
+async def test_a_file_can_be_read_when_nobody_has_it_open(new: New, store: SqliteStore, path: Path, make: Any) -> None:
     await store.commit(_batch(store, 1, make.start("a")))
     await store.close()
-    reader = SqliteStore(path, Ambient(), read_only=True)
+    reader = new(path, read_only=True)
     await reader.open()
-    try:
-        assert [row.id for row in await reader.instances()] == ["a"]
-        with pytest.raises(StoreError, match="reading only"):
-            await reader.commit(Batch(epoch=1, lane=0, number=2, acknowledged=1))
-    finally:
-        await reader.close()
+    assert [row.id for row in await reader.instances()] == ["a"]
+    with pytest.raises(StoreError, match="reading only"):
+        await reader.commit(Batch(epoch=1, lane=0, number=2, acknowledged=1))
 
 
-async def test_reading_makes_no_file(path: Path) -> None:
+async def test_reading_makes_no_file(new: New, path: Path) -> None:
     with pytest.raises(InvalidConfiguration, match="no such database"):
-        await SqliteStore(path, Ambient(), read_only=True).open()
+        await new(path, read_only=True).open()
     assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_newer_schema_is_refused(store: SqliteStore, path: Path, read_only: bool) -> None:
+async def test_a_newer_schema_is_refused(new: New, store: SqliteStore, path: Path, read_only: bool) -> None:
     await store.close()
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("INSERT INTO schema_migrations VALUES (99, 'future', 0)")
     db.close()
     with pytest.raises(SchemaTooNew) as refused:
-        await SqliteStore(path, Ambient(), read_only=read_only).open()
+        await new(path, read_only=read_only).open()
     assert refused.value.args == (99, 1)
 
 
-async def test_an_older_schema_is_not_read(path: Path) -> None:
+async def test_an_older_schema_is_not_read(new: New, path: Path) -> None:
     _put(path, "")
     with pytest.raises(StoreError, match="schema 0"):
-        await SqliteStore(path, Ambient(), read_only=True).open()
+        await new(path, read_only=True).open()
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_file_that_is_no_database_is_refused(path: Path, read_only: bool) -> None:
+async def test_a_file_that_is_no_database_is_refused(new: New, path: Path, read_only: bool) -> None:
     _put(path, "名单\n" * 500)
     with pytest.raises(StoreCorrupt, match="NOTADB"):
-        await SqliteStore(path, Ambient(), read_only=read_only).open()
+        await new(path, read_only=read_only).open()
     assert _size(path) == len("名单\n".encode()) * 500
 
 
-async def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
+async def test_the_database_of_another_program_is_left_alone(new: New, path: Path) -> None:
     path.parent.mkdir()
     db = sqlite3.connect(path)
     db.execute("CREATE TABLE bookmarks (url TEXT)")
     db.close()
     with pytest.raises(InvalidConfiguration, match="another program"):
-        await SqliteStore(path, Ambient()).open()
+        await new(path).open()
     assert _query(path, "SELECT name FROM sqlite_schema") == [("bookmarks",)]
 
 
@@ -378,33 +384,30 @@ def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
     return 1 << 20
 
 
-async def _grow(path: Path, make: Any) -> list[int]:
+async def _grow(store: SqliteStore, make: Any) -> list[int]:
     """Sizes of the log while forty commits of a quarter of a megabyte each are made."""
-    store = SqliteStore(path, Ambient(clock=ManualClock()))
     await store.open()
     sizes = []
-    try:
-        for number in range(1, 41):
-            params = b'"' + b"x" * (1 << 18) + b'"'
-            await store.commit(_batch(store, number, make.start(f"i{number}", params=params)))
-            sizes.append(path.with_name(path.name + "-wal").stat().st_size)
-        assert await store.count_instances() == 40
-    finally:
-        await store.close()
+    for number in range(1, 41):
+        params = b'"' + b"x" * (1 << 18) + b'"'
+        await store.commit(_batch(store, number, make.start(f"i{number}", params=params)))
+        sizes.append(_size(store.path.with_name(store.path.name + "-wal")))
+    assert await store.count_instances() == 40
     return sizes
 
 
-async def test_the_log_stays_short(path: Path, make: Any, small_log: int) -> None:
-    sizes = await _grow(path, make)
-    assert max(sizes) < 2 * small_log
+async def test_the_log_stays_short(new: New, path: Path, make: Any, small_log: int) -> None:
+    store = new(path)
+    assert max(await _grow(store, make)) < 2 * small_log
+    await store.close()
     assert not path.with_name(path.name + "-wal").exists()
 
 
 async def test_a_log_without_bound_is_noticed(
-    path: Path, make: Any, small_log: int, monkeypatch: pytest.MonkeyPatch
+    new: New, path: Path, make: Any, small_log: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SqliteStore, "_bound_log", lambda self, db: None)
-    assert max(await _grow(path, make)) > 8 * small_log
+    assert max(await _grow(new(path), make)) > 8 * small_log
 
 
 FULL = """
@@ -518,27 +521,26 @@ asyncio.run(main())
 """
 
 
-async def test_a_kill_before_commit_leaves_nothing_of_the_batch(path: Path, child: Child) -> None:
+async def test_a_kill_before_commit_leaves_nothing_of_the_batch(new: New, path: Path, child: Child) -> None:
     process = child(CRASH, path)
     said, _ = process.communicate(timeout=60)
     assert (process.returncode, said) == (-9, "i1\n")
-    store = SqliteStore(path, Ambient())
+    store = new(path)
     await store.open()
-    try:
-        assert [row.id for row in await store.instances()] == ["i1"]
-        assert await store.events("i2") == []
-    finally:
-        await store.close()
+    assert [row.id for row in await store.instances()] == ["i1"]
+    assert await store.events("i2") == []
 
 
-async def test_a_network_file_system_is_refused_unless_insisted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_network_file_system_is_refused_unless_insisted(
+    new: New, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mounts = path.parent.parent / "mountinfo"
     mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / {path.parent.parent} rw - nfs4 server:/x rw\n")
     monkeypatch.setattr(place, "_MOUNTS", mounts)
     for read_only in (False, True):
         with pytest.raises(InvalidConfiguration, match=r"network file system \(nfs4\)"):
-            await SqliteStore(path, Ambient(), read_only=read_only).open()
+            await new(path, read_only=read_only).open()
     assert not path.parent.exists()
-    store = SqliteStore(path, Ambient(), allow_network=True)
+    store = new(path, allow_network=True)
     await store.open()
     await store.close()
