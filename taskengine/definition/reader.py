@@ -10,7 +10,7 @@ from taskengine.definition.check import check_workflow
 from taskengine.definition.decode import decode_workflow
 from taskengine.definition.findings import Findings
 from taskengine.definition.json_source import compose_json
-from taskengine.definition.source import Document, Source
+from taskengine.definition.source import JSON_LINES, YAML_LINES, Document, Source
 from taskengine.definition.yaml_source import compose_yaml
 from taskengine.errors import InvalidDefinition, Problem
 from taskengine.model.definition import WorkflowDefinition
@@ -36,14 +36,19 @@ def read_yaml(
            that also takes `module:function` answers for those in `__contains__`.
     Raises InvalidDefinition, with every problem in the order of the text, and nothing else.
     """
-    return _read(compose_yaml, text, file, jobs, limit_bytes)
+    source = _source(text, file, limit_bytes, YAML_LINES)
+    strange = _NOT_ALLOWED.search(source.text)
+    if strange:
+        message = f"the character U+{ord(strange[0]):04X} may not stand in YAML; write it as an escape in quotes"
+        raise InvalidDefinition([source.problem(strange.start(), message)])
+    return _read(compose_yaml, source, jobs)
 
 
 def read_json(
     text: str | bytes, *, file: str = "", jobs: Collection[str] | None = None, limit_bytes: int = MAX_BYTES
 ) -> WorkflowDefinition:
     """As `read_yaml`, for JSON: the same keys, the same checks, the same hash."""
-    return _read(compose_json, text, file, jobs, limit_bytes)
+    return _read(compose_json, _source(text, file, limit_bytes, JSON_LINES), jobs)
 
 
 def read_file(
@@ -56,10 +61,7 @@ def read_file(
     return read(data, file=os.fspath(path), jobs=jobs, limit_bytes=limit_bytes)
 
 
-def _read(
-    compose: _Compose, text: str | bytes, file: str, jobs: Collection[str] | None, limit_bytes: int
-) -> WorkflowDefinition:
-    source = _source(text, file, limit_bytes)
+def _read(compose: _Compose, source: Source, jobs: Collection[str] | None) -> WorkflowDefinition:
     findings = Findings()
     document = compose(source, findings)
     if document is None:
@@ -73,31 +75,24 @@ def _read(
     return definition
 
 
-def _source(text: str | bytes, file: str, limit_bytes: int) -> Source:
+def _source(text: str | bytes, file: str, limit_bytes: int, lines: re.Pattern[str]) -> Source:
     size = len(text) if isinstance(text, bytes) else _bytes_of(text)
     if size > limit_bytes:
         message = f"the definition is larger than {limit_bytes:,} bytes, the limit here"
-        raise InvalidDefinition([Problem(message=message, path="", file=file)])
-    plain = text if isinstance(text, str) else _decode(text, file)
-    source = Source(plain.removeprefix(_BOM), file)
-    strange = _NOT_ALLOWED.search(source.text)
-    if strange:
-        message = (
-            f"the character U+{ord(strange[0]):04X} may not stand in a definition; write it as an escape in quotes"
-        )
-        raise InvalidDefinition([source.problem(strange.start(), message)])
-    return source
+        raise InvalidDefinition([Problem(message=message, path="", file=file or "<text>", line=1, column=1)])
+    plain = text if isinstance(text, str) else _decode(text, file, lines)
+    return Source(plain.removeprefix(_BOM), file, lines)
 
 
 def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _decode(data: bytes, file: str) -> str:
+def _decode(data: bytes, file: str, lines: re.Pattern[str]) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
-        source = Source((before + data[error.start :].decode(errors="replace")).removeprefix(_BOM), file)
+        source = Source((before + data[error.start :].decode(errors="replace")).removeprefix(_BOM), file, lines)
         message = f"the byte 0x{data[error.start]:02X} is not UTF-8; save the file as UTF-8"
         raise InvalidDefinition([source.problem(len(before.removeprefix(_BOM)), message)]) from None

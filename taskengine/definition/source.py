@@ -9,10 +9,11 @@ from taskengine.definition.findings import MAX_PROBLEMS, Finding
 from taskengine.errors import Problem
 from taskengine.model.shape import Path, path_text
 
-__all__ = ["Document", "Place", "Source"]
+__all__ = ["JSON_LINES", "YAML_LINES", "Document", "Place", "Source"]
 
-# What YAML 1.1, and so libyaml, takes for the end of a line.
-_LINE_END: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+YAML_LINES: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What YAML 1.1, and so libyaml, takes for the end of a line."""
+JSON_LINES: Final = re.compile("\r\n|[\n\r]")
 _OPEN: Final = "${{"
 _MAX_EXCERPT: Final = 200
 
@@ -42,8 +43,8 @@ class Place:
 class Source:
     """The text of a definition. Lines and columns count characters from 1; a leading BOM is not part of it."""
 
-    def __init__(self, text: str, file: str = "") -> None:
-        self.text, self.file = text, file
+    def __init__(self, text: str, file: str = "", lines: re.Pattern[str] = YAML_LINES) -> None:
+        self.text, self.file, self._lines = text, file, lines
         self._starts: list[int] | None = None
 
     def problem(self, at: int, message: str, path: Path = ()) -> Problem:
@@ -56,7 +57,7 @@ class Source:
             file=self.file or "<text>",
             line=line,
             column=at - start + 1,
-            excerpt=_excerpt(self.text[start:end], at - start),
+            excerpt=_excerpt(self.text[start : min(end, start + _MAX_EXCERPT + 1)], at - start),
         )
 
     def line_of(self, at: int) -> int:
@@ -71,13 +72,16 @@ class Source:
     def _bounds(self, line: int) -> tuple[int, int]:
         """The first character of a line, and the one behind its last."""
         starts = self._line_starts()
-        start = starts[min(line, len(starts)) - 1]
-        match = _LINE_END.search(self.text, start)
-        return start, match.start() if match else len(self.text)
+        line = min(line, len(starts))
+        start = starts[line - 1]
+        if line == len(starts):
+            return start, len(self.text)
+        end = starts[line]
+        return start, end - (2 if self.text.endswith("\r\n", start, end) else 1)
 
     def _line_starts(self) -> list[int]:
         if self._starts is None:
-            self._starts = [0, *(match.end() for match in _LINE_END.finditer(self.text))]
+            self._starts = [0, *(match.end() for match in self._lines.finditer(self.text))]
         return self._starts
 
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
+from taskengine.definition.fields import make
 from taskengine.model.definition import (
     Executor,
     OnFailure,
@@ -32,7 +33,7 @@ VALUES = st.recursive(
 )
 SPANS = st.integers(min_value=1, max_value=100 * 365 * 86_400_000_000)
 RETRIES = st.builds(
-    RetryPolicy,
+    lambda **made: make(RetryPolicy, made),
     count=st.integers(0, 9),
     interval_us=st.integers(0, 10**10),
     backoff=st.floats(1, 10),

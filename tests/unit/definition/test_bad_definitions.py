@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from taskengine.definition import read_yaml
+from taskengine.definition import read_yaml, yaml_source
 from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW
 from taskengine.errors import InvalidDefinition
 
@@ -37,6 +37,18 @@ def test_every_problem_has_its_file_and_position_and_they_are_in_order(path: Pat
     assert places == sorted(places)
     assert all(line >= 1 and column >= 1 for line, column in places)
     assert {problem.file for problem in caught.value.problems} == {path.name}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_parser_in_python_finds_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_source, "_LOADER", yaml.SafeLoader)
+    with pytest.raises(InvalidDefinition) as caught:
+        read_yaml(path.read_bytes(), file=path.name, jobs=JOBS)
+    expected = path.with_suffix(".txt").read_text()
+    if "not valid YAML" in expected or path.stem.endswith("tab-before-the-value"):  # it is stricter about tabs
+        assert "not valid YAML" in str(caught.value)
+    else:
+        assert f"{caught.value}\n" == expected
 
 
 def test_there_are_enough_broken_files_and_each_has_its_text() -> None:

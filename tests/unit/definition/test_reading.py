@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from taskengine.definition import read_file, read_json, read_yaml
+from taskengine.definition import read_file, read_json, read_yaml, yaml_source
 from taskengine.errors import InvalidDefinition
 from taskengine.model.definition import (
     Executor,
@@ -105,6 +106,12 @@ def test_plain_scalars_follow_the_core_schema(written: str, meant: object) -> No
 
 def test_keys_that_look_like_words_of_yaml_1_1_are_text() -> None:
     assert params_of("on: 1\nyes: 2\ny: 3") == {"on": 1, "yes": 2, "y": 3}
+
+
+def test_the_parser_in_python_reads_the_same(full_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_libyaml = read_yaml(full_text)
+    monkeypatch.setattr(yaml_source, "_LOADER", yaml.SafeLoader)
+    assert read_yaml(full_text) == with_libyaml
 
 
 def test_aliases_stand_for_their_anchors() -> None:
