@@ -140,7 +140,6 @@ class Caller:
         except Exception as error:
             return _refused(AsyncCall(around, job, info, on_done, None), around, error)
         around.running.add(call)
-        self._ambient.probe.reach("body.before")
         try:
             call.launch()
         except Exception as error:

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
+from taskengine.actors import Dispatcher
+from taskengine.ambient import Ambient
 from taskengine.errors import NonRetryable, RetryAfter, Unavailable
 from taskengine.functions import Caller, CallInfo, LogLine, Parked, ProgressNote, Raised, Returned, Sleep, TaskContext
 from taskengine.functions.context import current_context
 from taskengine.functions.job import make_job
+from taskengine.functions.services import Services
+from taskengine.model.definition import Executor
+from taskengine.probe import Probe
 
 
 async def nothing() -> None:
@@ -255,3 +260,48 @@ async def test_stop_ends_every_body_and_refuses_new_ones(make_caller: Callable[.
 
 async def test_a_caller_that_never_started_can_be_stopped(make_caller: Callable[..., Caller]) -> None:
     await make_caller().stop(1.0)
+
+
+@pytest.mark.parametrize("executor", [Executor.AUTO, Executor.THREAD])
+async def test_the_probe_is_reached_between_the_body_and_its_outcome(
+    make_caller: Callable[..., Caller], info: Callable[..., CallInfo], executor: Executor
+) -> None:
+    happened: list[str] = []
+
+    class Watch(Probe):
+        def reach(self, point: str) -> None:
+            happened.append(point)
+
+    async def body() -> None:
+        happened.append("body")
+
+    done = asyncio.Event()
+
+    def end(_: object) -> None:
+        happened.append("outcome")
+        done.set()
+
+    caller = make_caller(ambient=Ambient(probe=Watch()))
+    caller.start(make_job("任务", body), info(), end, executor=executor)
+    await asyncio.wait_for(done.wait(), 5)
+    assert happened == ["body", "body.after", "outcome"]
+    await caller.stop(1.0)
+
+
+async def test_a_task_that_the_dispatcher_runs_ends_like_any_other(info: Callable[..., CallInfo]) -> None:
+    dispatcher, ends = Dispatcher(), []
+    caller = Caller(Ambient(), dispatcher.spawn, Services())
+    done = asyncio.Event()
+
+    def end(outcome: object) -> None:
+        ends.append(outcome)
+        if len(ends) == 3:
+            done.set()
+
+    for _ in range(2):
+        caller.start(make_job("空", nothing), info(), end)
+    caller.start(make_job("空", nothing), info(), end).cancel()
+    await asyncio.wait_for(done.wait(), 5)
+    assert [getattr(outcome, "interrupted", False) for outcome in ends] == [False, False, True]
+    await caller.stop(1.0)
+    await dispatcher.stop()
