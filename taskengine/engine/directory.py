@@ -8,8 +8,13 @@ from taskengine.actors import ActorRef
 from taskengine.engine.planner import Answer
 from taskengine.errors import Unavailable
 from taskengine.model.ids import CommandId, InstanceId
+from taskengine.model.progress import Progress
+from taskengine.model.records import InstanceRow
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "Snapshot"]
+
+Snapshot = tuple[InstanceRow, Progress]
+"""An instance as a commit left it."""
 
 
 class Directory:
@@ -22,7 +27,7 @@ class Directory:
     def __init__(self) -> None:
         self._live: dict[InstanceId, ActorRef[Any]] = {}
         self._replies: dict[CommandId, asyncio.Future[Answer]] = {}
-        self._waiters: defaultdict[InstanceId, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiters: defaultdict[InstanceId, set[asyncio.Future[Snapshot | None]]] = defaultdict(set)
 
     # -- instances in memory -----------------------------------------------------------------------------------
 
@@ -61,18 +66,21 @@ class Directory:
 
     # -- changes -----------------------------------------------------------------------------------------------
 
-    def changed(self, instance_id: InstanceId) -> asyncio.Future[None]:
-        """Settles when the instance's committed state is next worth looking at: an end, a hold, a rest."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def changed(self, instance_id: InstanceId) -> asyncio.Future[Snapshot | None]:
+        """Settles when the instance's committed state is next worth looking at: an end, a hold, a rest.
+
+        With what was committed, or None for "look at the store".
+        """
+        waiter: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
         self._waiters[instance_id].add(waiter)
         waiter.add_done_callback(lambda done: self._forget_waiter(instance_id, done))
         return waiter
 
-    def notify(self, instance_id: InstanceId) -> None:
+    def notify(self, instance_id: InstanceId, snapshot: Snapshot | None = None) -> None:
         """Something worth looking at is committed."""
         for waiter in self._waiters.pop(instance_id, ()):
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(snapshot)
 
     def close(self) -> None:
         """The engine stops: nobody will be answered any more."""
@@ -88,7 +96,7 @@ class Directory:
         self._waiters.clear()
         self._live.clear()
 
-    def _forget_waiter(self, instance_id: InstanceId, waiter: asyncio.Future[None]) -> None:
+    def _forget_waiter(self, instance_id: InstanceId, waiter: asyncio.Future[Snapshot | None]) -> None:
         waiters = self._waiters.get(instance_id)
         if waiters is not None:
             waiters.discard(waiter)

@@ -375,21 +375,24 @@ class Engine:
         self, instance_id: str, timeout_s: float | None, enough: Callable[[InstanceView], bool]
     ) -> InstanceView:
         self._running()
+        known = InstanceId(instance_id)
         deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        # An instance in memory has something to do: its next news spare a look at the store.
+        look = self._directory.get(known) is None
         while True:
-            changed = self._directory.changed(InstanceId(instance_id))  # before looking, so that nothing is missed
+            changed = self._directory.changed(known)  # before looking, so that nothing is missed
             try:
-                view = await self.get_instance(instance_id)
-                if enough(view):
+                if look and enough(view := await self.get_instance(instance_id)):
                     return view
                 async with asyncio.timeout_at(deadline_s):
-                    await changed
+                    snapshot = await changed
             except TimeoutError:
-                raise WaitTimeout(
-                    f"instance {instance_id} did not get there within {timeout_s:g} s; it is {view.status}"
-                ) from None
+                raise WaitTimeout(f"instance {instance_id} did not get there within {timeout_s:g} s") from None
             finally:
                 changed.cancel()
+            look = snapshot is None
+            if snapshot is not None and enough(view := await self._reading.view_of(snapshot)):
+                return view
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class InstanceActor(AsyncActor):
                 Event(instance_id=self._id, workflow_id=workflow_id, seq=row.seq, at_us=row.at_us, body=row.body)
             )
         if decision.instance is not None:
-            self._staff.directory.notify(self._id)
+            self._staff.directory.notify(self._id, (decision.instance.row, decision.event.body.progress))
 
     def _perform(self, effects: list[Effect]) -> None:
         offers: list[tuple[Ordinal, int]] = []

@@ -7,6 +7,7 @@ import msgspec
 
 from taskengine.clock import Clock
 from taskengine.engine.blueprint import Blueprint, Blueprints
+from taskengine.engine.directory import Snapshot
 from taskengine.engine.views import AttemptView, InstanceView, TaskView, attempt_view, instance_view, task_view
 from taskengine.errors import NotFound, StoreCorrupt
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
@@ -31,6 +32,12 @@ class Reading:
 
     async def instance(self, instance_id: InstanceId) -> InstanceView:
         return await self._view(await self._row(instance_id))
+
+    async def view_of(self, snapshot: Snapshot) -> InstanceView:
+        """A committed copy needs no reading, but for a definition that was not in use."""
+        row, progress = snapshot
+        blueprint = await self._blueprint(row.version)
+        return instance_view(row, blueprint.definition.title, progress, self._clock.now_us())
 
     async def history(
         self,

@@ -123,7 +123,7 @@ class TaskActor(AsyncActor):
         store, work = self._staff.store, self._work
         results = await store.results(work.instance_id, _ordinals(work.missing_results))
         errors = await store.task_errors(work.instance_id, _ordinals(work.missing_errors))
-        return Found({**results}, {**errors})
+        return Found(_plain(results), _plain(errors))
 
     def _fetched(self, outcome: object) -> None:
         self.actor_ref.tell(Unreadable(outcome) if isinstance(outcome, BaseException) else outcome)
@@ -323,3 +323,7 @@ class TaskActor(AsyncActor):
 
 def _ordinals(numbers: frozenset[int]) -> list[Ordinal]:
     return [Ordinal(number) for number in sorted(numbers)]
+
+
+def _plain(found: Mapping[Ordinal, bytes]) -> dict[int, bytes]:
+    return {int(ordinal): text for ordinal, text in found.items()}
