@@ -313,7 +313,7 @@ class Dispatcher(RunQueue):
             return
         self.alive -= 1
         watcher = None if parent is None else parent.actor
-        if told and not home.closing and watcher is not None and watcher._watches:
+        if told and watcher is not None and watcher._watches:
             assert parent is not None
             parent.tell(ChildEnded(ref.name, error))
         home.forget_child(ref)
@@ -326,7 +326,7 @@ class Dispatcher(RunQueue):
                 message.reply_to.set(False)
             else:
                 message.reply_to.set_exception((ActorGone, gone(ref), None))
-        elif message is ADOPT:
+        elif message is ADOPT or message is DISCARD:
             self._silence(ref)
         elif type(message) not in (_ActorStop, Signal, ChildEnded):
             self.dead_letters.add(ref.actor_class.__name__, ref.key, message)
@@ -346,8 +346,7 @@ class Dispatcher(RunQueue):
 
     def _all_gone(self) -> None:
         assert self._gone is not None
-        self._drain()
-        self._closed = True
+        self._closed = True  # before looking, so that who comes later sees it
         self._refuse_inbound()
         self._gone.set_result(None)
 

@@ -1,6 +1,8 @@
 """Beginnings and ends: the order of a stop, tasks and their owners, starting and stopping in every order."""
 
 import asyncio
+import inspect
+import threading
 from asyncio import CancelledError, Event
 
 import pytest
@@ -145,6 +147,102 @@ async def test_ordered_stop_gets_past_children_that_end_by_themselves(system, re
     assert events == ["fail b", "c cleaned up", "stop c", "stop a", "stop top"]
 
 
+async def test_what_a_thread_sends_at_the_very_end_is_answered(ambient, recorder):
+    """The system is gone in the same turn, so nobody will look at the queue of the threads again."""
+    system, answers = Dispatcher(ambient), []
+
+    class Last(recorder):
+        def on_stop(self):
+            ref = self.actor_ref
+
+            def send():
+                answers.append(ref.ask("late"))
+                answers.append(ref.stop())
+                ref.tell("late")
+
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+
+    system.start(Last, [])
+    await system.stop()
+    assert [answer.done() for answer in answers] == [True, True]
+    with pytest.raises(ActorGone):
+        await answers[0]
+    assert await answers[1] is False
+    assert len(system.dead_letters) == 1
+
+
+async def test_thread_that_starts_an_actor_at_the_very_end_gets_a_dead_one(ambient, recorder):
+    system, refs = Dispatcher(ambient), []
+    building, built = threading.Event(), threading.Event()
+
+    class Slow(recorder):
+        def __init__(self):
+            refs.append(self.actor_ref)
+            building.set()
+            built.wait(10)
+
+    starting = asyncio.create_task(asyncio.to_thread(system.start, Slow))
+    await asyncio.to_thread(building.wait, 10)
+    await system.stop()
+    built.set()
+    assert not (await starting).is_alive()
+    with pytest.raises(ActorGone):
+        await refs[0].ask("anybody?")
+
+
+async def test_actor_that_a_thread_builds_during_the_stop_does_not_begin(ambient, recorder, turns):
+    system, events, release = Dispatcher(ambient), [], asyncio.Event()
+    building, built = threading.Event(), threading.Event()
+
+    class Slow(recorder):
+        def __init__(self):
+            building.set()
+            built.wait(10)
+
+        def on_start(self):
+            events.append("begun")
+
+    async def cleanup():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+
+    system.spawn(cleanup())
+    starting = asyncio.create_task(asyncio.to_thread(system.start, Slow))
+    await asyncio.to_thread(building.wait, 10)
+    stopping = asyncio.create_task(system.stop())
+    await turns()
+    built.set()
+    ref = await starting
+    await turns()
+    assert not ref.is_alive()
+    release.set()
+    async with asyncio.timeout(10):
+        await stopping
+    assert events == []
+
+
+async def test_task_is_cancelled_once_and_may_take_its_time(system, recorder, turns):
+    events = []
+
+    async def long_cleanup():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await turns(5)
+            events.append("long cleanup")
+
+    ref = system.start(recorder, events, key="owner")
+    system.spawn(long_cleanup(), ref)
+    system.spawn(hang(events, "short"), ref)
+    await asyncio.sleep(0)
+    await ref.stop()
+    assert events == ["short cleaned up", "long cleanup", "stop owner"]
+
+
 async def test_messages_to_a_stopping_parent_wait_and_become_dead_letters(system, recorder, turns):
     events = []
     top = system.start(recorder, events, key="top")
@@ -262,10 +360,12 @@ class TestSpawn:
 
     async def test_cancelled_before_its_first_step_it_never_runs(self, system, turns):
         outcomes, events = [], []
-        system.spawn(hang(events, "task"), on_done=outcomes.append).cancel()
+        coro = hang(events, "task")
+        system.spawn(coro, on_done=outcomes.append).cancel()
         await turns()
         assert [type(outcome) for outcome in outcomes] == [CancelledError]
         assert events == []
+        assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
 
     async def test_owner_waits_for_its_task_and_on_done_comes_first(self, system, recorder):
         events = []

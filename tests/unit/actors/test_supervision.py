@@ -264,6 +264,34 @@ async def test_messages_of_a_subclass_go_to_on_message(system, spec, turns):
     assert await office.ask("a") == "a"
 
 
+async def test_rebuild_that_comes_late_does_not_touch_a_new_child_of_the_same_key(system, spec, turns, clock, lives):
+    class Office(Supervisor):
+        def on_message(self, message):
+            self.stop_child("a")
+            self.start_child(spec("a"))
+
+    office = system.start(Office, [spec("a")])
+    await turns()
+    office.actor.child("a").tell(ValueError("broken"))
+    await turns()
+    office.tell("replace it")
+    clock.tick(1)  # the rebuild is now in the mailbox, behind the replacement
+    await turns()
+    assert lives == ["a begins", "a begins"]
+    assert system.alive == 2
+
+
+async def test_unsupervised_namesake_may_end(system, spec, turns, clock, lives):
+    supervisor = system.start(Supervisor, [spec("a")])
+    await turns()
+    child = supervisor.actor.child("a")
+    namesake = system.start(Worker, [], "a", parent=supervisor, key="a")
+    namesake.tell(ValueError("broken"))
+    await clock.advance(10)
+    assert supervisor.actor.child("a") is child
+    assert lives == ["a begins"]
+
+
 async def test_children_that_are_not_supervised_are_left_alone(system, turns, clock, lives):
     supervisor = system.start(Supervisor)
     loose = system.start(Worker, lives, "loose", parent=supervisor, key="loose")
