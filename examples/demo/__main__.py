@@ -1,4 +1,7 @@
-"""`python -m examples.demo` (or `make demo`): a data service on a free port, and a run that works with it."""
+"""`python -m examples.demo` (or `make demo`): a data service on a free port, and a run that works with it.
+
+Options are handed on to `taskengine run`: try `-p dropped_limit=5`, or `--follow`.
+"""
 
 import subprocess
 import sys
@@ -18,7 +21,7 @@ def main() -> int:
         report = Path(folder) / "report.txt"
         code = _run(service, Path(folder), report)
         if code == 0:
-            print(f"\n{report.read_text(encoding='utf-8')}", end="")
+            print(f"\n{report.read_text(encoding='utf-8')}", end="", flush=True)
     return code
 
 
@@ -31,9 +34,10 @@ def _run(service: str, folder: Path, report: Path) -> int:
         "python": sys.executable,
     }
     options = [option for name, value in params.items() for option in ("-p", f"{name}={value}")]
-    command = [sys.executable, "-m", "taskengine", "run", str(HERE / "quotes.yaml"), *options]
+    command = [sys.executable, "-m", "taskengine", "run", str(HERE / "quotes.yaml"), *options, *sys.argv[1:]]
     print(f"$ taskengine run examples/demo/quotes.yaml -p service={service} …", file=sys.stderr, flush=True)
-    with subprocess.Popen(command) as process:
+    # The result on its standard output is that of the last step, which only cleans up; the report is ours to show.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -14,8 +14,8 @@ __all__ = ["running_exchange"]
 
 RATE: Final = 7.1
 BUSY_S: Final = 2
-LATENCY_S: Final = 0.6
-LATENCY_STEP_S: Final = 0.25
+LATENCY_S: Final = 0.8
+LATENCY_STEP_S: Final = 0.3
 
 
 @contextmanager

@@ -148,7 +148,7 @@ async def test_a_thousand_tasks_on_a_thousand_workers_take_a_fraction_of_their_s
     view = await finished(await started(body.run, 1_000), independent(1_000))
     assert (view.status, view.progress.completed) == ("Success", 1_000)
     assert set(body.calls.values()) == {1}
-    assert view.duration_s <= 0.5 * await plain_seconds(1_000, body.seconds, 1)
+    assert view.duration_s <= 0.5 * 1_000 * body.seconds
 
 
 async def test_fifty_levels_with_cross_edges_run_in_order(started: Callable[..., Awaitable[Any]]) -> None:
@@ -161,6 +161,8 @@ async def test_fifty_levels_with_cross_edges_run_in_order(started: Callable[...,
     assert_in_order(definition, await tasks_by_name(engine, view.id))
 
 
+# In the database only: the chain that costs a commit for each link is the one that takes long.
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_chain_of_ten_thousand_passes_a_value_to_its_end(started: Callable[..., Awaitable[Any]]) -> None:
     first = TaskSpec(name="t0", job="transform", params={"value": "${{ params.start }}"})
     rest = [

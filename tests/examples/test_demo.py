@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -96,33 +96,40 @@ def test_the_workflow_is_a_graph_worth_watching() -> None:
     assert definition.title == "每日行情"
 
 
-@pytest.fixture(scope="module")
-def demo() -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "examples.demo"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=90,
-        check=False,
-    )
+@pytest.fixture
+def demo() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    def run(*options: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "examples.demo", *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=90,
+            check=False,
+        )
+
+    return run
 
 
-def test_the_demo_ends_with_exactly_this_report(demo: "subprocess.CompletedProcess[str]") -> None:
-    assert demo.returncode == 0, demo.stderr
-    assert demo.stdout.endswith(f"\n{REPORT}")
+def ends(stderr: str) -> dict[str, str]:
+    """How each task ended, from the table after the last line that begins with `Instance`."""
+    table = stderr[stderr.rindex("\nInstance ") :]
+    return dict(re.findall(r"^ +\S (\w+) +(\w+)", table, re.MULTILINE))
 
 
-def test_the_demo_shows_live_progress_on_standard_error(demo: "subprocess.CompletedProcess[str]") -> None:
-    for name in ("calendar", "fetch_600519", "rate", "日报", "清理"):
-        assert name in demo.stderr
-
-
-def test_the_final_table_says_how_every_task_ended(demo: "subprocess.CompletedProcess[str]") -> None:
-    table = demo.stdout.removesuffix(REPORT)
+def test_the_demo_ends_with_exactly_this_report(demo: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    process = demo()
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == f"\n{REPORT}"
     names = [task.name for task in read_file(ROOT / "examples/demo/quotes.yaml").tasks]
-    ends = {name: re.search(rf"\b{name}\s+(\w+)", table) for name in names}
-    assert {name: end and end[1] for name, end in ends.items()} == {
-        name: "Skipped" if name == "alarm" else "Success" for name in names
-    }
+    assert ends(process.stderr) == {name: "Skipped" if name == "alarm" else "Success" for name in names}
+    live = process.stderr[: process.stderr.rindex("\nInstance ")]
+    assert "rate   Retrying" in live
+    assert all(f" {name} " in live for name in names)
+
+
+def test_options_reach_the_run_and_wake_the_alarm(demo: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    process = demo("-p", "dropped_limit=5")
+    assert process.returncode == 0, process.stderr
+    assert ends(process.stderr)["alarm"] == "Success"
