@@ -53,8 +53,8 @@ MAX_RECOVERIES = 3
 
 
 class World:
-    def __init__(self, seed: int, story: Story | None = None) -> None:
-        self.rng = random.Random(seed)
+    def __init__(self, seed: int | random.Random, story: Story | None = None) -> None:
+        self.rng = random.Random(seed) if isinstance(seed, int) else seed
         self.story = story or random_story(self.rng)
         definition = self.story.definition
         self.shape = Shape(definition, version_of(canonical_form(definition)))

@@ -4,7 +4,7 @@
 wait for it. Nothing here reads the time, makes an id, touches a database or sees a result.
 """
 
-from taskengine.engine.planner.decide import decide
+from taskengine.engine.planner.decision import decide
 from taskengine.engine.planner.effects import (
     Answer,
     Arm,

@@ -1,7 +1,7 @@
 """The mechanism of the planner: agenda, triggers, offers, sweeps and the end of one instance. Pure.
 
 A cascade does not recurse: ended tasks go on an agenda, each message works off a bounded part of it (`work`), and
-`unfinished_business` tells the caller to come back. What a message means is decided in `decide.py`; it makes moves
+`unfinished_business` tells the caller to come back. What a message means is decided in `decision.py`; it makes moves
 through the methods here.
 """
 

@@ -1,0 +1,168 @@
+"""Each rule of the planner, removed, must turn the simulation red: a test that cannot fail proves nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from simulation.test_simulation import history
+
+from taskengine.clock import Micros
+from taskengine.engine.planner import commands, decision, effects, outcomes, recovery
+from taskengine.engine.planner import plan as plan_module
+from taskengine.engine.planner.ledger import Ledger, Task
+from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.trigger import TriggerVerdict
+from taskengine.errors import TaskEngineError
+from taskengine.model.messages import Settled
+from taskengine.model.states import Hold, TaskState
+
+SEEDS = 600
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def forget_the_slot_fence(patch: pytest.MonkeyPatch) -> None:
+    real = outcomes.on_settled
+
+    def mutant(plan: Plan, message: Settled, now_us: Micros) -> None:
+        task = plan.ledger.tasks[message.ordinal]
+        if task.state is TaskState.RUNNING and not task.slot:
+            task.slot = True
+        if task.state is TaskState.RUNNING:
+            message = Settled(message.ordinal, task.attempt, message.outcome, result=b"1", park=message.park)
+        real(plan, message, now_us)
+
+    patch.setattr(decision, "on_settled", mutant)
+
+
+def start_while_held(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "held", property(lambda ledger: False))
+
+
+def forget_to_sweep_a_cancel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Plan, "sweep_all", lambda plan: None)
+
+
+def forget_timers_at_recovery(patch: pytest.MonkeyPatch) -> None:
+    real = recovery._take_up
+
+    def mutant(plan: Plan, task: Task, now_us: Micros) -> None:
+        if task.state not in (TaskState.RETRYING, TaskState.WAITING):
+            real(plan, task, now_us)
+
+    patch.setattr(recovery, "_take_up", mutant)
+
+
+def forget_command_ids(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "accept", lambda ledger, command_id, kind, answer: None)
+
+
+def never_wait_for_a_suspect(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(decision, "Launch", lambda ordinal, attempt, wait: effects.Launch(ordinal, attempt, False))
+
+
+def never_quarantine(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_quarantine_culprits", lambda plan: None)
+
+
+def skip_counts_as_success(patch: pytest.MonkeyPatch) -> None:
+    real = plan_module.judge
+
+    def mutant(*args: Any) -> TriggerVerdict:
+        verdict = real(*args)
+        return TriggerVerdict.GO if verdict is TriggerVerdict.SKIP else verdict
+
+    patch.setattr(plan_module, "judge", mutant)
+
+
+def start_before_all_dependencies(patch: pytest.MonkeyPatch) -> None:
+    real = plan_module.judge
+    patch.setattr(
+        plan_module, "judge", lambda trigger, need, ok, bad, skip: real(trigger, max(0, need - 1), ok, bad, skip)
+    )
+
+
+def forget_to_count_again_after_a_retry(patch: pytest.MonkeyPatch) -> None:
+    real = commands._begin_run
+
+    def mutant(plan: Plan, reset: Any, now_us: Micros) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Ledger, "recount", lambda ledger: None)
+            real(plan, reset, now_us)
+
+    patch.setattr(commands, "_begin_run", mutant)
+
+
+def withdraw_an_offer_twice(patch: pytest.MonkeyPatch) -> None:
+    def mutant(plan: Plan, task: Task, now_us: Micros) -> None:
+        if task.settled:
+            return
+        if task.slot:
+            plan.interrupt(task)
+            return
+        if task.state is TaskState.READY:
+            plan.withdraw(task)
+        plan.ledger.move(task, outcomes.TaskMove.CANCEL, now_us)
+        plan.settle(task, now_us)
+
+    patch.setattr(Plan, "_cancel_task", mutant)
+
+
+def forget_to_write_a_move(patch: pytest.MonkeyPatch) -> None:
+    real = Ledger.touch
+    patch.setattr(
+        Ledger, "touch", lambda ledger, task: None if task.state is TaskState.RETRYING else real(ledger, task)
+    )
+
+
+def reuse_attempt_numbers(patch: pytest.MonkeyPatch) -> None:
+    real = commands._reset
+
+    def mutant(plan: Plan, task: Task, now_us: Micros) -> None:
+        real(plan, task, now_us)
+        task.attempt = 0
+
+    patch.setattr(commands, "_reset", mutant)
+
+
+def call_everything_a_success(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Plan, "counts_as_bad", lambda plan, task: False)
+
+
+def resume_without_looking(patch: pytest.MonkeyPatch) -> None:
+    def mutant(plan: Plan, now_us: Micros) -> str:
+        if not plan.ledger.at_end:
+            plan.ledger.hold = Hold.NONE  # the row is not written
+        return ""
+
+    patch.setattr(commands, "_resume", mutant)
+
+
+MUTANTS: list[Patch] = [
+    forget_the_slot_fence,
+    start_while_held,
+    forget_to_sweep_a_cancel,
+    forget_timers_at_recovery,
+    forget_command_ids,
+    never_wait_for_a_suspect,
+    never_quarantine,
+    skip_counts_as_success,
+    start_before_all_dependencies,
+    forget_to_count_again_after_a_retry,
+    withdraw_an_offer_twice,
+    forget_to_write_a_move,
+    reuse_attempt_numbers,
+    call_everything_a_success,
+    resume_without_looking,
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_removed_rule_is_noticed(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, TaskEngineError, RecursionError)):
+        run_until_red()
+
+
+def run_until_red() -> None:
+    for seed in range(SEEDS):
+        history(seed)
