@@ -432,28 +432,30 @@ async def main():
     await store.open()
     def batch(number):
         return merge([start(f"i{number}")], epoch=store.epoch, lane=0, number=number, acknowledged=number - 1)
-    await store.commit(batch(1))
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
-    number = 1
     try:
-        while True:
-            number += 1
-            await store.commit(batch(number))
-    except StoreUnavailable as exc:
-        print("refused", exc)
-    for _ in range(2):
+        await store.commit(batch(1))
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        number = 1
         try:
-            await store.commit(batch(number))
-            print("committed?")
-        except StoreUnavailable:
-            pass
-    print("readable", await store.count_instances() == number - 1)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    await store.commit(batch(number))
-    await store.commit(batch(number + 1))
-    print("goes on", await store.count_instances() == number + 1)
-    await store.close()
+            while True:
+                number += 1
+                await store.commit(batch(number))
+        except StoreUnavailable as exc:
+            print("refused", exc)
+        for _ in range(2):
+            try:
+                await store.commit(batch(number))
+                print("committed?")
+            except StoreUnavailable:
+                pass
+        print("readable", await store.count_instances() == number - 1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        await store.commit(batch(number))
+        await store.commit(batch(number + 1))
+        print("goes on", await store.count_instances() == number + 1)
+    finally:
+        await store.close()
 
 asyncio.run(main())
 """
@@ -516,6 +518,7 @@ async def main():
         await store.commit(merge([decision], epoch=store.epoch, lane=0, number=number, acknowledged=number - 1))
         print(row.id, flush=True)
         Dies.armed = True
+    await store.close()
 
 asyncio.run(main())
 """
