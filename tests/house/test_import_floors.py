@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ORDER = (
+    {"__main__"},
     {"cli", "pyz"},
     {"server"},
     {"api", "assembly"},
