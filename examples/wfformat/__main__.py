@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.wfformat.conversion import Body, as_yaml
-from examples.wfformat.schedule import ideal_seconds
+from examples.wfformat.schedule import ideal_seconds, least_seconds
 from examples.wfformat.trace import NotATrace, Trace, read_trace
 from examples.wfformat.verdict import Verdict, judge
 from taskengine.definition import read_yaml
@@ -100,6 +100,7 @@ def _summary(trace: Trace, verdict: Verdict, options: argparse.Namespace) -> str
         "makespan": f"{verdict.seconds:.3f} s",
         "ideal": f"{ideal:.3f} s ({f'list scheduling on {workers} workers' if workers else 'critical path'})",
         "ratio": ratio,
+        "least": f"{least_seconds(trace, workers):.3f} s (no schedule is shorter)",
         "faults": f"{len(verdict.faults):,}" if verdict.faults else "none, every dependency was respected",
     }
     return "\n".join(f"{key:<10}{value}" for key, value in lines.items())

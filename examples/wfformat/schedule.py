@@ -1,18 +1,18 @@
-"""List scheduling: the best that a scheduler without foresight can do, to compare a run with."""
+"""What to compare a run with: list scheduling, and the time that no schedule can beat."""
 
 from collections import defaultdict
 from heapq import heappop, heappush
 
 from examples.wfformat.trace import Trace
 
-__all__ = ["ideal_seconds"]
+__all__ = ["ideal_seconds", "least_seconds"]
 
 
 def ideal_seconds(trace: Trace, workers: int | None) -> float:
     """How long the trace takes when a free worker always takes the task that has been ready longest.
 
     workers  None: as many as there are tasks, so that the result is the length of the critical path
-    Scheduling itself costs nothing here. Raises ValueError for a graph with a cycle.
+    Scheduling itself costs nothing here. A run may be shorter: with other ties, luck may find a better order. Raises ValueError for a graph with a cycle.
     Source   R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969.
     """
     order = {step.id: index for index, step in enumerate(trace.steps)}
@@ -37,3 +37,9 @@ def ideal_seconds(trace: Trace, workers: int | None) -> float:
     if ended < len(order):
         raise ValueError(f"{len(order) - ended} tasks are in a cycle or behind one")
     return now
+
+
+def least_seconds(trace: Trace, workers: int | None) -> float:
+    """What no schedule can beat: the critical path, or all work evenly shared, whichever is longer."""
+    path = ideal_seconds(trace, None)
+    return path if workers is None else max(path, sum(step.seconds for step in trace.steps) / workers)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 GIVEN = os.environ.get("TASKENGINE_TRACES", "")
 LONGEST_S = 1.2
 TIMEOUT_S = 120
+NEAR = 1.2
+ATTEMPTS_AT_THE_BOUND = 3
 
 
 class Graph:
@@ -152,17 +154,27 @@ def replayed(path: Path, *options: str) -> Mapping[str, str]:
     return dict(line.split(maxsplit=1) for line in process.stdout.splitlines())
 
 
-@pytest.mark.parametrize("body", ["hold", "wait"])
-def test_a_trace_succeeds_and_every_dependency_is_respected(trace_file: Path, body: str) -> None:
-    said = replayed(trace_file, "--body", body, "-j", "8")
+def assert_right(said: Mapping[str, str]) -> None:
     assert said["status"] == "Success"
     assert said["faults"] == "none, every dependency was respected"
-    assert float(said["ratio"]) >= 0.99  # faster than the ideal would mean that the times are wrong
+    # Less than the least would mean that the recorded times are wrong; half a millisecond is lost in print.
+    assert float(said["makespan"].split()[0]) >= float(said["least"].split()[0]) - 0.001
 
 
-def test_the_makespan_is_near_list_scheduling(trace_file: Path) -> None:
-    said = replayed(trace_file, "--body", "hold", "-j", "8")
-    assert float(said["ratio"]) < 1.5
+def test_every_dependency_is_respected_when_tasks_are_durable_waits(trace_file: Path) -> None:
+    assert_right(replayed(trace_file, "--body", "wait", "-j", "8"))
+
+
+def test_every_dependency_is_respected_and_the_makespan_is_near_list_scheduling(trace_file: Path) -> None:
+    ratios = []
+    # The machine is shared: what counts is that the engine can, not that nothing else ran.
+    for _ in range(ATTEMPTS_AT_THE_BOUND):
+        said = replayed(trace_file, "--body", "hold", "-j", "8")
+        assert_right(said)
+        ratios.append(float(said["ratio"]))
+        if ratios[-1] <= NEAR:
+            break
+    assert min(ratios) <= NEAR, ratios
 
 
 def test_the_shapes_have_the_sizes_of_the_recorded_ones() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from examples.wfformat.__main__ import main
 from examples.wfformat.conversion import Body, as_yaml, task_names
-from examples.wfformat.schedule import ideal_seconds
+from examples.wfformat.schedule import ideal_seconds, least_seconds
 from examples.wfformat.trace import NotATrace, Step, Trace, read_trace
 from examples.wfformat.verdict import judge
 from taskengine.definition import read_yaml
@@ -158,6 +158,16 @@ def test_list_scheduling_takes_what_has_been_ready_longest() -> None:
     assert ideal_seconds(independent, 2) == 4.0
     assert ideal_seconds(independent, 3) == 4.0
     assert ideal_seconds(independent, 4) == 3.0
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 10.0), (2, 8.0), (None, 8.0)])
+def test_no_schedule_beats_the_critical_path_or_evenly_shared_work(workers: int | None, seconds: float) -> None:
+    assert least_seconds(DIAMOND, workers) == seconds
+
+
+def test_list_scheduling_is_no_optimum() -> None:
+    lengths = Trace("t", tuple(Step(str(index), length, ()) for index, length in enumerate((1.0, 1.0, 2.0))))
+    assert (ideal_seconds(lengths, 2), least_seconds(lengths, 2)) == (3.0, 2.0)
 
 
 def test_list_scheduling_refuses_a_cycle() -> None:
