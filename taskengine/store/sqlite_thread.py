@@ -2,8 +2,9 @@
 
 aiosqlite sends each call to the connection's thread by itself, so BEGIN, the statements of a batch and COMMIT would
 be eight hops. Its proxy calls methods of the connection class that it is given; ours runs in `commit()` what was
-staged on it. Measured with one writer, decisions of three rows, Python 3.11, SQLite 3.40, two shared cores, p50: 0.32 ms
-a commit, of which the disk has 0.25; a hop for each statement costs 0.39 ms on a quiet machine and 0.9 on a busy one.
+staged on it. Measured with one writer, decisions of three rows, Python 3.11, SQLite 3.40, two shared cores, p50:
+0.32 ms a commit, of which the disk has 0.25; a hop for each statement costs 0.39 ms on a quiet machine, 0.9 on a
+busy one.
 """
 
 import sqlite3
