@@ -47,15 +47,16 @@ def write_data(
     value: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     form: Format,
     *,
-    table: Callable[[], str],
+    table: Callable[[TextIO], None],
     stream: TextIO | None = None,
 ) -> None:
-    """An object, or a list of objects, of JSON shape, each with an `id`. `table` makes the form for people."""
+    """An object, or a list of objects, of JSON shape, each with an `id`. `table` prints the form for people."""
     out = stream or sys.stdout
     rows = [value] if isinstance(value, Mapping) else list(value)
     match form:
         case Format.TABLE:
-            text = table()
+            table(out)
+            return
         case Format.JSON:
             text = json_text(value, pretty=is_terminal(out))
         case Format.YAML:

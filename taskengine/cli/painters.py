@@ -22,7 +22,7 @@ from taskengine.cli.terminal import is_animated, is_terminal, make_console, spea
 from taskengine.clock import Micros
 from taskengine.model.states import Bucket, TaskState
 
-__all__ = ["LivePainter", "Painter", "PlainPainter", "make_painter", "show_end"]
+__all__ = ["LivePainter", "Painter", "PlainPainter", "make_painter", "show_end", "show_status"]
 
 _LEVEL_COLOURS: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
 
@@ -155,14 +155,21 @@ class _LineWriter(io.TextIOBase):
 
 def show_end(board: Board, now_us: Micros, stream: TextIO) -> None:
     """The final table: all of a small graph, what did not succeed of a big one."""
+    _show(board, end_lines(board), now_us, stream)
+
+
+def show_status(board: Board, now_us: Micros, stream: TextIO) -> None:
+    """The status with every task."""
+    _show(board, sorted(board.lines.values(), key=lambda line: line.ordinal), now_us, stream)
+
+
+def _show(board: Board, lines: Sequence[Line], now_us: Micros, stream: TextIO) -> None:
     console, unicode = make_console(stream), speaks_unicode(stream)
     style = Style(width=console.width if is_terminal(stream) else None, unicode=unicode)
-    lines = end_lines(board)
     shown = [*header_lines(board.header, now_us, style), *task_lines(board, lines, now_us, style)]
     if len(lines) < len(board.lines):
         shown.append(tally(board, len(board.lines) - len(lines), style))
-    for line in shown:
-        console.print(line)
+    console.print(Text("\n").join(shown), soft_wrap=True)
 
 
 def _log_text(frame: LogFrame) -> Text:

@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -19,7 +20,7 @@ from taskengine.errors import InvalidInput, NotFound, StoreLocked
 from taskengine.model.ids import InstanceId
 from taskengine.store.lock import FileLock
 
-__all__ = ["RunRecord", "Runs", "data_folder"]
+__all__ = ["RunRecord", "Runs", "data_folder", "lasting_dsn"]
 
 _RECORD: Final = "run.json"
 _DATABASE: Final = "taskengine.db"
@@ -57,30 +58,51 @@ def data_folder() -> Path:
     return (data if data.is_absolute() else Path("~/.local/share").expanduser()) / "taskengine"
 
 
+def lasting_dsn(dsn: str) -> str:
+    """An address that means the same in another folder; empty for a store that ends with its process."""
+    scheme, mark, rest = dsn.partition("://")
+    if not mark:
+        return os.path.abspath(os.path.expanduser(dsn)) if dsn else ""
+    if scheme.lower() == "memory":
+        return ""
+    if scheme.lower() == "sqlite" and rest.startswith(("/./", "/../")):
+        path, question, options = rest[1:].partition("?")
+        return f"sqlite://{quote(os.path.abspath(unquote(path)))}{question}{options}"
+    return dsn
+
+
 class Runs:
     """The folders of all runs. Nothing is made before `create`."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = (folder or data_folder()) / "runs"
 
-    def create(
-        self, run_id: InstanceId, created_us: Micros, *, dsn: str, apps: tuple[str, ...], workers: int | None, file: str
+    def plan(
+        self,
+        run_id: InstanceId,
+        created_us: Micros,
+        *,
+        dsn: str | None = None,
+        apps: tuple[str, ...] = (),
+        workers: int | None = None,
+        file: str = "",
     ) -> RunRecord:
-        """Make the folder, for nobody else's eyes, and write the record. `dsn` empty: a store of the run's own."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = self.folder / run_id
-        place.mkdir(mode=0o700)
-        record = RunRecord(
+        """The record of a run that is to be; nothing is made. `dsn` None: a store of the run's own."""
+        return RunRecord(
             id=run_id,
-            dsn=dsn or str(place / _DATABASE),
-            own=not dsn,
+            dsn=str(self.folder / run_id / _DATABASE) if dsn is None else dsn,
+            own=dsn is None,
             created_us=created_us,
             apps=apps,
             workers=workers,
             file=file,
         )
+
+    def create(self, record: RunRecord) -> None:
+        """Make the run's folder, for nobody else's eyes, with the record in it. Raises OSError."""
+        for folder in (self.folder.parent, self.folder, self.folder / record.id):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.save(record)
-        return record
 
     def save(self, record: RunRecord) -> None:
         """Write the record; a crash leaves the old one or the new one."""
@@ -97,6 +119,24 @@ class Runs:
         except FileNotFoundError:
             return []
         return [record for name in names if (record := self._read(name)) is not None]
+
+    def get(self, run_id: InstanceId) -> RunRecord | None:
+        """The run of that id, which must be a whole id as a store knows it."""
+        return self._read(run_id)
+
+    def is_locked(self, record: RunRecord) -> bool:
+        """Whether a process has the run's own store; a moment later it may be otherwise."""
+        if not record.own:
+            return False
+        lock = FileLock(Path(record.dsn))
+        try:
+            lock.acquire()
+        except StoreLocked:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
 
     def find(self, prefix: str) -> RunRecord:
         """The run whose id begins so. Raises NotFound, and InvalidInput when there are several."""

@@ -21,9 +21,9 @@ from taskengine.engine.engine import Engine
 from taskengine.engine.views import InstanceView, TaskView
 from taskengine.model.ids import InstanceId
 
-__all__ = ["Begin", "Ending", "Watching", "command_once", "make_builder", "work"]
+__all__ = ["Change", "Ending", "Watching", "change_once", "make_builder", "work"]
 
-Begin = Callable[[Engine], Awaitable[object]]
+Change = Callable[[Engine, InstanceId], Awaitable[object]]
 """Gets the instance going, or changes it; called once on the started engine."""
 
 
@@ -40,9 +40,8 @@ class Watching(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How the instance was when the engine stopped. Interrupted: nobody looked, the rest is empty."""
+    """How the instance was when it came to rest; all empty when somebody interrupted it before."""
 
-    interrupted: bool = False
     view: InstanceView | None = None
     tasks: Sequence[TaskView] = ()
     result: Mapping[str, Any] = {}
@@ -58,7 +57,7 @@ def make_builder(ambient: Ambient, dsn: str, apps: Sequence[str], workers: int |
     return builder
 
 
-async def work(builder: EngineBuilder, begin: Begin, watching: Watching, clock: Clock) -> Ending:
+async def work(builder: EngineBuilder, begin: Change, watching: Watching, clock: Clock) -> Ending:
     """Run the engine until the instance rests, showing it on stderr; the final table is always shown.
 
     The engine is stopped on every way out. Raises what the engine raises when it cannot go on.
@@ -85,31 +84,36 @@ async def work(builder: EngineBuilder, begin: Begin, watching: Watching, clock: 
             task.uncancel()
             say("Interrupted: running tasks are put back to run again later. Ctrl-C once more leaves at once.")
             await engine.stop()
-            ending = Ending(interrupted=True)
+            ending = Ending()
         finally:
             await engine.stop()
         _show_last(board, frames, clock)
     return ending
 
 
-async def command_once(builder: EngineBuilder, change: Begin, instance_id: InstanceId) -> InstanceView:
+async def change_once(builder: EngineBuilder, instance_id: InstanceId, change: Change) -> Ending:
     """Change an instance without taking up its work, wait until it rests, and stop."""
     async with builder.with_recovery(False).build() as engine:
-        await change(engine)
-        return await engine.wait_until_resting(instance_id)
+        await change(engine, instance_id)
+        await engine.wait_until_resting(instance_id)
+        return await _ending(engine, instance_id)
 
 
 async def _until_rest(
-    engine: Engine, begin: Begin, watching: Watching, frames: Subscription, board: list[Board], clock: Clock
+    engine: Engine, begin: Change, watching: Watching, frames: Subscription, board: list[Board], clock: Clock
 ) -> Ending:
     """`board` gets the one board: it is shown at the end, also of an interrupted run."""
     await engine.start()
-    await begin(engine)
     instance_id = watching.instance_id
+    await begin(engine, instance_id)
     board.append(await make_board(engine, instance_id, watching.tries_allowed))
     painter = make_painter(sys.stderr)
     with painter.showing():
         await watch(engine, board[0], frames, painter, clock, logs=watching.logs)
+    return await _ending(engine, instance_id)
+
+
+async def _ending(engine: Engine, instance_id: InstanceId) -> Ending:
     view, tasks = await engine.get_instance(instance_id), await engine.get_tasks(instance_id)
     return Ending(view=view, tasks=tasks, result=await engine.result(instance_id))
 

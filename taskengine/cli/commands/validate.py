@@ -8,7 +8,7 @@ import msgspec
 
 from taskengine.cli import exits
 from taskengine.cli.definitions import known_jobs, load_definition
-from taskengine.cli.output import Format, output_options, write_data
+from taskengine.cli.output import Format, output_options, write_data, write_text
 from taskengine.cli.problems import exit_code_of, explain, say
 from taskengine.cli.safe import clean
 from taskengine.errors import InvalidDefinition, TaskEngineError
@@ -36,7 +36,7 @@ def command(files: Sequence[str], apps: Sequence[str], output: Format | None) ->
         report, code = _check(file, jobs, quiet=output not in (None, Format.TABLE))
         reports.append(report)
         codes.append(code)
-    write_data(reports, output or Format.TABLE, table=lambda: "\n".join(map(_line, reports)))
+    write_data(reports, output or Format.TABLE, table=lambda stream: write_text("\n".join(map(_line, reports)), stream))
     return exits.INVALID_DEFINITION if exits.INVALID_DEFINITION in codes else max(codes)
 
 

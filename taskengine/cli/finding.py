@@ -1,0 +1,146 @@
+"""Which instance a command is about: by the beginning of its id among the runs of this machine, or in one database."""
+
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.cli.problems import say
+from taskengine.cli.reading import looking
+from taskengine.cli.runs import RunRecord, Runs
+from taskengine.clock import Micros, seconds
+from taskengine.engine.views import InstanceView
+from taskengine.errors import InvalidConfiguration, InvalidInput, NotFound, StoreError
+from taskengine.model.ids import InstanceId, WorkflowId
+from taskengine.model.states import INSTANCE_FINAL, InstanceState
+
+__all__ = ["find_instance", "list_instances", "newest_unfinished", "prune"]
+
+_KEPT_DAYS: Final = 30
+_PAGE: Final = 100
+_HINT: Final = "`taskengine instance list` shows what there is"
+
+
+async def find_instance(runs: Runs, prefix: str, dsn: str, ambient: Ambient) -> tuple[RunRecord, InstanceView]:
+    """The instance whose id begins so, and how to run it. `dsn` empty: among the runs.
+
+    Raises NotFound, and InvalidInput when there are several.
+    """
+    record = await _find_in_store(runs, prefix, dsn, ambient) if dsn else runs.find(prefix)
+    view = await _look_at(record, ambient)
+    if view is None:
+        raise NotFound("instance", prefix, f"the run {record.id} ended before it had saved anything; start it again")
+    return record, view
+
+
+async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[RunRecord, InstanceView]:
+    """What `--resume` without an id means: the newest that can go on and that no other process runs.
+
+    Raises NotFound. When all of them are being run elsewhere it gives the newest; opening its store says by whom.
+    """
+    busy: tuple[RunRecord, InstanceView] | None = None
+    unfinished = frozenset(InstanceState) - INSTANCE_FINAL - {InstanceState.QUARANTINED}
+    async for record, view in list_instances(runs, dsn, ambient, states=unfinished):
+        if not runs.is_locked(record):
+            return record, view
+        busy = busy or (record, view)
+    if busy is None:
+        raise NotFound("unfinished run in", dsn or str(runs.folder), _HINT)
+    return busy
+
+
+async def list_instances(
+    runs: Runs,
+    dsn: str,
+    ambient: Ambient,
+    *,
+    states: Collection[InstanceState] = (),
+    workflow: str | None = None,
+) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
+    """Newest first. A run that cannot be read is named on stderr and passed over."""
+    if dsn:
+        async for pair in _list_store(runs, dsn, ambient, states, workflow):
+            yield pair
+        return
+    for record in runs.all():
+        try:
+            view = await _look_at(record, ambient)
+        except (StoreError, InvalidConfiguration) as error:
+            say(f"Warning: run {record.id} cannot be read: {error}")
+            continue
+        if view is None or (states and view.status not in states) or (workflow and view.workflow_id != workflow):
+            continue
+        yield record, view
+
+
+async def prune(runs: Runs, ambient: Ambient) -> None:
+    """Remove the folders of runs that ended 30 days ago, or that never began. What is in use or in doubt stays."""
+    limit_us = ambient.clock.now_us() - seconds(_KEPT_DAYS * 86_400)
+    for record in runs.all():
+        if record.created_us > limit_us:
+            continue
+        try:
+            view = await _look_at(record, ambient) if record.own else None
+        except (StoreError, InvalidConfiguration) as error:
+            ambient.log.debug("run.not_pruned", run=record.id, error=str(error))
+            continue
+        if view is None or (view.finished_at is not None and view.finished_at.timestamp() * 1_000_000 < limit_us):
+            runs.remove(record)
+
+
+async def _look_at(record: RunRecord, ambient: Ambient) -> InstanceView | None:
+    """None when the run died before its first commit."""
+    if not _may_have_store(record):
+        return None
+    async with looking(record.dsn, ambient) as look:
+        try:
+            return await look.reading.instance(record.id)
+        except NotFound:
+            return None
+
+
+def _may_have_store(record: RunRecord) -> bool:
+    """A run of its own that died early has none; of another store only opening it can tell."""
+    return not record.own or Path(record.dsn).exists()
+
+
+async def _find_in_store(runs: Runs, prefix: str, dsn: str, ambient: Ambient) -> RunRecord:
+    async with looking(dsn, ambient) as look:
+        rows = await look.store.instances(prefix=prefix.lower(), limit=10) if prefix else []
+    if not rows:
+        raise NotFound("instance", prefix, f"`taskengine instance list --db {dsn}` shows what there is")
+    if len(rows) > 1:
+        shown = "\n  ".join(row.id for row in rows)
+        raise InvalidInput(f"several instances begin with {prefix}; type more of the id:\n  {shown}")
+    return _record(runs, rows[0].id, dsn, rows[0].created_us)
+
+
+async def _list_store(
+    runs: Runs, dsn: str, ambient: Ambient, states: Collection[InstanceState], workflow: str | None
+) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
+    async with looking(dsn, ambient) as look:
+        offset = 0
+        while True:
+            views = await look.reading.history(
+                None if workflow is None else WorkflowId(workflow),
+                list(states),
+                limit=_PAGE,
+                offset=offset,
+                descending=True,
+            )
+            for view in views:
+                created_us = Micros(round(view.created_at.timestamp() * 1_000_000))
+                yield _record(runs, view.id, dsn, created_us), view
+            if len(views) < _PAGE:
+                return
+            offset += _PAGE
+
+
+def _record(runs: Runs, instance_id: InstanceId, dsn: str, created_us: Micros) -> RunRecord:
+    """How an instance of a shared database was started, if a run of this machine started it."""
+    known = runs.get(instance_id)
+    if known is not None:
+        return msgspec.structs.replace(known, dsn=dsn, own=False)
+    return RunRecord(id=instance_id, dsn=dsn, own=False, created_us=created_us)

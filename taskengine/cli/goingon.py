@@ -1,0 +1,59 @@
+"""Taking up an instance that another process left: `run --resume`, `instance resume`, `instance retry`."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from taskengine.ambient import Ambient
+from taskengine.cli.reading import looking
+from taskengine.cli.runs import RunRecord, Runs
+from taskengine.cli.work import Change, Ending, Watching, make_builder, work
+from taskengine.engine.engine import Engine
+from taskengine.model.definition import WorkflowDefinition
+from taskengine.model.ids import InstanceId
+from taskengine.model.states import InstanceState
+
+__all__ = ["EngineFlags", "go_on", "lift_hold", "tries_allowed"]
+
+
+class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line said about the engine. Empty or None: what the run was started with.
+
+    apps    absolute paths
+    follow  show what tasks log
+    """
+
+    apps: tuple[str, ...] = ()
+    workers: int | None = None
+    follow: bool = False
+
+
+async def go_on(ambient: Ambient, runs: Runs, record: RunRecord, flags: EngineFlags, begin: Change) -> Ending:
+    """Run the instance until it rests, with the job files it was started with. Raises StoreLocked and the like."""
+    record = _remember(runs, record, flags)
+    async with looking(record.dsn, ambient) as look:
+        definition = await look.definition_of(record.id)
+    watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=flags.follow)
+    builder = make_builder(ambient, record.dsn, record.apps, record.workers)
+    return await work(builder, begin, watching, ambient.clock)
+
+
+async def lift_hold(engine: Engine, instance_id: InstanceId) -> None:
+    """An unfinished instance goes on by itself when the engine starts; a paused one needs a word."""
+    view = await engine.get_instance(instance_id)
+    if view.status is InstanceState.PAUSED:
+        await engine.resume_instance(instance_id)
+
+
+def tries_allowed(definition: WorkflowDefinition | None) -> Mapping[str, int]:
+    """By task name: attempts that the definition allows, of those with a retry policy."""
+    tasks = () if definition is None else definition.tasks
+    return {task.name: task.retry.count + 1 for task in tasks if task.retry is not None}
+
+
+def _remember(runs: Runs, record: RunRecord, flags: EngineFlags) -> RunRecord:
+    """Files and workers that are given now count from now on."""
+    changed = msgspec.structs.replace(record, apps=flags.apps or record.apps, workers=flags.workers or record.workers)
+    if changed != record and runs.get(record.id) is not None:
+        runs.save(changed)
+    return changed
