@@ -130,6 +130,26 @@ def test_fifty_aliases_and_thirty_two_levels_are_fine() -> None:
     assert deep == []
 
 
+@pytest.mark.parametrize(("levels", "fits"), [(14, True), (15, False)])
+def test_depth_counts_what_is_behind_an_alias(levels: int, fits: bool) -> None:
+    text = "a: &a " + "[" * 14 + "]" * 14 + "\nb: " + "[" * levels + "*a" + "]" * levels
+    if fits:
+        assert params_of(text)["b"] != []
+    else:
+        with pytest.raises(InvalidDefinition, match="nested deeper than 32 levels"):
+            params_of(text)
+
+
+def test_numbers_have_at_most_a_thousand_digits() -> None:
+    for read, before, behind in (
+        (read_yaml, "id: w\nparams: {x: ", "}"),
+        (read_json, '{"id":"w","params":{"x":', "}}"),
+    ):
+        assert read(f"{before}{'9' * 1000}{behind}").params["x"].default == 10**1000 - 1
+        with pytest.raises(InvalidDefinition, match="more than 1,000 digits"):
+            read(f"{before}{'9' * 1001}{behind}")
+
+
 def test_block_texts_keep_their_lines() -> None:
     assert params_of("a: |\n  one\n  two\nb: >\n  one\n  two")["a"] == "one\ntwo\n"
 
