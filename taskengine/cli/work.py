@@ -82,7 +82,7 @@ async def work(builder: EngineBuilder, begin: Change, watching: Watching, clock:
             if not interrupts.count:
                 raise
             task.uncancel()
-            say("Interrupted: running tasks are put back to run again later. Ctrl-C once more leaves at once.")
+            say("Interrupted; saving the work. Ctrl-C again leaves at once.")
             await engine.stop()
             ending = Ending()
         finally:
@@ -103,12 +103,12 @@ async def _until_rest(
     engine: Engine, begin: Change, watching: Watching, frames: Subscription, board: list[Board], clock: Clock
 ) -> Ending:
     """`board` gets the one board: it is shown at the end, also of an interrupted run."""
-    await engine.start()
-    instance_id = watching.instance_id
-    await begin(engine, instance_id)
-    board.append(await make_board(engine, instance_id, watching.tries_allowed))
-    painter = make_painter(sys.stderr)
+    instance_id, painter = watching.instance_id, make_painter(sys.stderr)
+    # From the beginning: what jobs print must not get between the lines of the table.
     with painter.showing():
+        await engine.start()
+        await begin(engine, instance_id)
+        board.append(await make_board(engine, instance_id, watching.tries_allowed))
         await watch(engine, board[0], frames, painter, clock, logs=watching.logs)
     return await _ending(engine, instance_id)
 

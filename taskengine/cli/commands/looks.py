@@ -26,7 +26,11 @@ _HEADS = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
 
 
 @click.command("list", short_help="list runs, the newest first")
-@click.option("--status", type=click.Choice(InstanceState, case_sensitive=False), help="Only those in this state.")
+@click.option(
+    "--status",
+    type=click.Choice([state.value for state in InstanceState], case_sensitive=False),
+    help="Only those in this state.",
+)
 @click.option("--workflow", metavar="ID", help="Only those of this workflow.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @db_option
@@ -34,7 +38,7 @@ _HEADS = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
 @click.pass_obj
 def list_command(
     ambient: Ambient | None,
-    status: InstanceState | None,
+    status: str | None,
     workflow: str | None,
     limit: int,
     dsn: str,
@@ -46,7 +50,7 @@ def list_command(
     taskengine instance list --status Failed
     taskengine instance list -o id
     """
-    states = () if status is None else (status,)
+    states = () if status is None else (InstanceState(status),)
     views = asyncio.run(_list(ambient or Ambient(), dsn, states, workflow, limit))
     form = output or Format.TABLE
     if form is Format.TABLE and not views:
@@ -76,8 +80,8 @@ def _row(view: InstanceView) -> list[str]:
         view.id,
         view.workflow_id,
         view.status.value,
-        f"{progress.settled}/{progress.total} ({progress.percent}%)",
-        "" if view.started_at is None else view.started_at.strftime("%Y-%m-%d %H:%M:%S"),
+        f"{progress.settled}/{progress.total}",
+        "" if view.started_at is None else view.started_at.strftime("%Y-%m-%d %H:%M"),
         "" if view.duration_s is None else span_text(round(view.duration_s * 1_000_000)),
     ]
 
