@@ -12,7 +12,7 @@ def ideal_seconds(trace: Trace, workers: int | None) -> float:
     """How long the trace takes when a free worker always takes the task that has been ready longest.
 
     workers  None: as many as there are tasks, so that the result is the length of the critical path
-    Scheduling itself costs nothing here. A run may be shorter: other ties give another order, which may be a better one.
+    Scheduling itself costs nothing here. A run may be shorter: other ties give another order, maybe a better one.
     Raises   ValueError for a graph with a cycle.
     Source   R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969.
     """
