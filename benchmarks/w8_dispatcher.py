@@ -3,15 +3,14 @@
 Defends: at most 2.5 µs CPU a hop in a ring of 10,000 actors, at most 400 bytes of resident memory an idle actor.
 The ring on pykka's own thread actors is the reference.
 
-    python -m benchmarks.w8_dispatcher
+    python -m benchmarks w8
 
-CPU figures are process time, the best of a few rounds; the memory is measured in a process of its own, because
+CPU figures are process time, each the best of a few rounds; the memory is measured in a process of its own, because
 an allocator that has served other work does not give an honest difference.
 """
 
 import asyncio
 import gc
-import json
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 
 import pykka
 
+from benchmarks.figures import Figure, Outcome, Settings
 from taskengine.actors import ActorRef, AsyncActor, Dispatcher
 
 __all__ = ["run"]
@@ -171,17 +171,18 @@ def _idle_bytes_elsewhere() -> float:
     return float(done.stdout)
 
 
-def run() -> dict[str, float]:
-    """All figures of W8, by name; the unit is in the name."""
-    figures = {
-        "tell_us": asyncio.run(tell_us()),
-        "hop_us": asyncio.run(hop_us()),
-        "start_and_stop_us": asyncio.run(life_us()),
-        "thread_hop_us": thread_hop_us(),
-        "idle_actor_bytes": _idle_bytes_elsewhere(),
-    }
-    return {name: round(figure, 3) for name, figure in figures.items()}
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+def run(settings: Settings) -> Outcome:
+    """All figures of W8. The memory is that of a million actors whatever the settings, or of none when small."""
+    rounds = range(settings.runs)
+    figures = [
+        Figure(name="tell", unit="µs CPU", samples=[asyncio.run(tell_us()) for _ in rounds]),
+        Figure(
+            name="hop in a ring of 10,000", unit="µs CPU", samples=[asyncio.run(hop_us()) for _ in rounds], at_most=2.5
+        ),
+        Figure(name="start and stop", unit="µs CPU", samples=[asyncio.run(life_us()) for _ in rounds]),
+        Figure(name="hop of pykka's threads", unit="µs CPU", samples=[thread_hop_us() for _ in rounds]),
+    ]
+    if not settings.small:
+        sizes = [_idle_bytes_elsewhere() for _ in rounds]
+        figures.append(Figure(name="idle actor", unit="bytes", samples=sizes, at_most=400))
+    return Outcome(workload="w8", figures=figures, facts={"ring": RING, "hops": HOPS, "idle actors": IDLE})

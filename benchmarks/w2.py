@@ -1,0 +1,111 @@
+"""W2: one task, then many at the same time, then one; 10,000 against the floor, 100,000 for the memory."""
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from benchmarks import floor, jobs
+from benchmarks.figures import Figure, Outcome, Settings
+from benchmarks.rig import CommitMetrics, Leg, engine_on, in_turns, ratios, resident_mb, scratch, tune, writer_on
+from taskengine.ambient import Ambient
+from taskengine.definition import TaskBuilder, WorkflowBuilder
+from taskengine.model.definition import WorkflowDefinition
+
+__all__ = ["fan", "on_floor", "run"]
+
+TEN_TIMES: Final = 10
+
+
+def fan(width: int) -> WorkflowDefinition:
+    """1 → `width` → 1, all of them no-ops."""
+    names = [f"task-{n}" for n in range(1, width + 1)]
+    middle = [TaskBuilder(name).with_job_function("nothing").with_dependency("first") for name in names]
+    last = TaskBuilder("last").with_job_function("nothing").with_dependency(*names)
+    return WorkflowBuilder("fan").with_task(TaskBuilder("first").with_job_function("nothing"), *middle, last).build()
+
+
+async def _on_engine(path: Path, definition: WorkflowDefinition, width: int) -> Leg:
+    metrics = CommitMetrics()
+    async with engine_on(path, ambient=Ambient(metrics=metrics)) as engine:
+        await engine.register_workflow(definition)
+        began_s = time.perf_counter()
+        await engine.wait_for_instance(await engine.execute_workflow(definition))
+        spent_s = time.perf_counter() - began_s
+    _check(path, width)
+    return Leg((width + 2) / spent_s, metrics.commits, metrics.rows)
+
+
+async def on_floor(path: Path, width: int) -> Leg:
+    """Tasks a second of the floor, on a new file."""
+    async with writer_on(path) as writer:
+        began_s = time.perf_counter()
+        await floor.w2(writer, jobs.nothing, width)
+        spent_s = time.perf_counter() - began_s
+    _check(path, width)
+    return Leg((width + 2) / spent_s, writer.commits, writer.rows)
+
+
+def _check(path: Path, width: int) -> None:
+    """Every task succeeded, once. Raises AssertionError."""
+    db = sqlite3.connect(path)
+    found = db.execute("SELECT state, attempt, count(*) FROM tasks GROUP BY state, attempt").fetchall()
+    ends = db.execute("SELECT state, count(*) FROM instances GROUP BY state").fetchall()
+    db.close()
+    assert found == [("Success", 1, width + 2)], f"tasks: {found}"
+    assert ends == [("Success", 1)], f"instances: {ends}"
+
+
+async def _memory(folder: Path, width: int) -> tuple[float, float, float]:
+    """Rate at `width` and at ten times that, and how many MB the larger one took at most."""
+    small = await _on_engine(folder / "memory-small.db", fan(width), width)
+    definition = fan(width * TEN_TIMES)
+    before, most = resident_mb(), 0.0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, resident_mb())
+            await asyncio.sleep(0.05)
+
+    watcher = asyncio.create_task(watch())
+    large = await _on_engine(folder / "memory-large.db", definition, width * TEN_TIMES)
+    watcher.cancel()
+    return small.rate, large.rate, most - before
+
+
+def run(settings: Settings) -> Outcome:
+    """Both sizes of W2."""
+    width = 200 if settings.small else 10_000
+    tune()
+    definition = fan(width)
+    with scratch() as folder:
+        legs = asyncio.run(
+            in_turns(
+                settings.runs,
+                folder,
+                floor=lambda path: on_floor(path, width),
+                engine=lambda path: _on_engine(path, definition, width),
+            )
+        )
+    with scratch() as folder:
+        small, large, grown_mb = asyncio.run(_memory(folder, width))
+    engines, floors = [leg.rate for leg in legs["engine"]], [leg.rate for leg in legs["floor"]]
+    wide = f"{width * TEN_TIMES:,}"
+    return Outcome(
+        workload="w2",
+        figures=[
+            Figure(name=f"1 → {width:,} → 1", unit="tasks/s", samples=engines),
+            Figure(name="the floor's", unit="tasks/s", samples=floors),
+            Figure(name="share of the floor", unit="", samples=ratios(engines, floors), at_least=0.35),
+            Figure(name=f"1 → {wide} → 1", unit="tasks/s", samples=[large]),
+            Figure(name=f"rate at {wide} over that at {width:,}", unit="", samples=[large / small], at_least=0.9),
+            Figure(name=f"memory of a task at {wide}", unit="bytes", samples=[grown_mb * 1e6 / (width * TEN_TIMES)]),
+        ],
+        facts={
+            "tasks": width + 2,
+            **{f"rows per task, {name}": measured[0].rows / (width + 2) for name, measured in legs.items()},
+            **{f"commits, {name}": measured[0].commits for name, measured in legs.items()},
+        },
+    )

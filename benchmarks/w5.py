@@ -1,0 +1,96 @@
+"""W5: the process dies by SIGKILL with many instances in flight; how soon has the next one all of them again?
+
+Each instance has done its first step and is in the middle of the second when the process dies. The clock starts with
+the first line of the next process, before its imports, and stops when the last instance has committed its recovery
+and stands in the queue. Step one leaves a line in a file: none may be there twice whose success was committed.
+"""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.figures import Figure, Outcome, Settings
+from benchmarks.rig import scratch
+
+__all__ = ["run"]
+
+_CHILD: Final = "import time; began_s = time.time(); from benchmarks import w5_child; w5_child.{}({!r}, {!r}, began_s)"
+
+
+class _Life(msgspec.Struct):
+    """What one restart showed."""
+
+    seconds: float
+    lost: int
+    twice: int
+
+
+def _child(life: str, folder: Path, count: int) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path) or "."}
+    script = _CHILD.format(life, str(folder), count)
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+
+
+def _said(child: "subprocess.Popen[bytes]", word: str) -> float:
+    """The number behind the word that the child says next. Raises AssertionError when it says something else."""
+    assert child.stdout is not None
+    line = child.stdout.readline().decode().split()
+    assert line[:1] == [word], f"the child should have said {word!r} and said {line}"
+    return float(line[1]) if line[1:] else 0.0
+
+
+def _crash(folder: Path, count: int) -> set[str]:
+    """Live until all are in flight, then die; gives the instances whose first step is committed."""
+    child = _child("first_life", folder, count)
+    _said(child, "flying")
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    found = _query(folder, "SELECT instance_id FROM tasks WHERE ordinal = 0 AND state = 'Success'")
+    return {row[0] for row in found}
+
+
+def _restart(folder: Path, count: int, committed: set[str]) -> _Life:
+    child = _child("second_life", folder, count)
+    seconds = _said(child, "queued")
+    _said(child, "done")
+    assert child.wait() == 0, "the second life should end in order"
+    ends = _query(folder, "SELECT count(*) FROM instances WHERE state = 'Success'")[0][0]
+    ran = Counter((folder / "first-steps").read_text().split())
+    return _Life(seconds, lost=count - ends, twice=sum(ran[instance] != 1 for instance in committed))
+
+
+def _query(folder: Path, sql: str) -> list[Any]:
+    db = sqlite3.connect(folder / "w5.db")
+    found = db.execute(sql).fetchall()
+    db.close()
+    return found
+
+
+def run(settings: Settings) -> Outcome:
+    """As many lives and deaths as there are runs, each on a new file."""
+    count = 50 if settings.small else 10_000
+    lives, took = [], []
+    for _ in range(settings.runs):
+        with scratch() as folder:
+            committed = _crash(folder, count)
+            began_s = time.perf_counter()
+            lives.append(_restart(folder, count, committed))
+            took.append(time.perf_counter() - began_s)
+    return Outcome(
+        workload="w5",
+        figures=[
+            Figure(name="first line to all queued", unit="s", samples=[life.seconds for life in lives], at_most=2.0),
+            Figure(name="first line to all done", unit="s", samples=took),
+            Figure(name="instances lost", unit="", samples=[life.lost for life in lives], at_most=0),
+            Figure(name="committed steps run twice", unit="", samples=[life.twice for life in lives], at_most=0),
+        ],
+        facts={"instances": count},
+    )
