@@ -12,6 +12,7 @@ from examples.demo.exchange import running_exchange
 from examples.demo.market import holdings_csv
 
 HERE = Path(__file__).parent
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -22,6 +23,8 @@ def main() -> int:
         code = _run(service, Path(folder), report)
         if code == 0:
             print(f"\n{report.read_text(encoding='utf-8')}", end="", flush=True)
+    elif code == INTERRUPTED:
+        print("The data service has ended, too: start the demo again instead of resuming it.", file=sys.stderr)
     return code
 
 

@@ -13,7 +13,7 @@ from examples.wfformat.conversion import Body, as_yaml
 from examples.wfformat.schedule import ideal_seconds, least_seconds
 from examples.wfformat.trace import NotATrace, Trace, read_trace
 from examples.wfformat.verdict import Verdict, judge
-from taskengine.definition import read_yaml
+from taskengine import read_yaml
 from taskengine.errors import InvalidDefinition
 
 JOBS = Path(__file__).with_name("jobs.py")
