@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from typing import Any
+from typing import Any, Self
 
 from taskengine.actors import ActorRef
 from taskengine.engine.planner import Answer
@@ -11,7 +11,7 @@ from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.progress import Progress
 from taskengine.model.records import InstanceRow
 
-__all__ = ["Directory", "Snapshot"]
+__all__ = ["Directory", "Snapshot", "Watch"]
 
 Snapshot = tuple[InstanceRow, Progress]
 """An instance as a commit left it."""
@@ -27,7 +27,7 @@ class Directory:
     def __init__(self) -> None:
         self._live: dict[InstanceId, ActorRef[Any]] = {}
         self._replies: dict[CommandId, asyncio.Future[Answer]] = {}
-        self._waiters: defaultdict[InstanceId, set[asyncio.Future[Snapshot | None]]] = defaultdict(set)
+        self._watches: defaultdict[InstanceId, set[Watch]] = defaultdict(set)
 
     # -- instances in memory -----------------------------------------------------------------------------------
 
@@ -64,23 +64,26 @@ class Directory:
         else:
             reply.set_result(answer)
 
-    # -- changes -----------------------------------------------------------------------------------------------
+    # -- news --------------------------------------------------------------------------------------------------
 
-    def changed(self, instance_id: InstanceId) -> asyncio.Future[Snapshot | None]:
-        """Settles when the instance's committed state is next worth looking at: an end, a hold, a rest.
+    def watch(self, instance_id: InstanceId) -> "Watch":
+        """News of one instance, from now on. Close it."""
+        watch = Watch(self, instance_id)
+        self._watches[instance_id].add(watch)
+        return watch
 
-        With what was committed, or None for "look at the store".
-        """
-        waiter: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
-        self._waiters[instance_id].add(waiter)
-        waiter.add_done_callback(lambda done: self._forget_waiter(instance_id, done))
-        return waiter
+    def unwatch(self, watch: "Watch") -> None:
+        """For a watch that closes."""
+        watches = self._watches.get(watch.instance_id)
+        if watches is not None:
+            watches.discard(watch)
+            if not watches:
+                del self._watches[watch.instance_id]
 
     def notify(self, instance_id: InstanceId, snapshot: Snapshot | None = None) -> None:
-        """Something worth looking at is committed."""
-        for waiter in self._waiters.pop(instance_id, ()):
-            if not waiter.done():
-                waiter.set_result(snapshot)
+        """Something worth looking at is committed: an end, a hold, a new run; or the instance has left memory."""
+        for watch in self._watches.get(instance_id, ()):
+            watch.put(snapshot)
 
     def close(self) -> None:
         """The engine stops: nobody will be answered any more."""
@@ -88,17 +91,36 @@ class Directory:
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(stopped)
-        for waiters in list(self._waiters.values()):
-            for waiter in list(waiters):
-                if not waiter.done():
-                    waiter.set_exception(stopped)
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.put(stopped)
         self._replies.clear()
-        self._waiters.clear()
         self._live.clear()
 
-    def _forget_waiter(self, instance_id: InstanceId, waiter: asyncio.Future[Snapshot | None]) -> None:
-        waiters = self._waiters.get(instance_id)
-        if waiters is not None:
-            waiters.discard(waiter)
-            if not waiters:
-                del self._waiters[instance_id]
+
+class Watch:
+    """The latest news of an instance, kept until somebody asks; what comes in between replaces it."""
+
+    def __init__(self, directory: Directory, instance_id: InstanceId) -> None:
+        self.instance_id = instance_id
+        self._directory = directory
+        self._news: Snapshot | Unavailable | None = None
+        self._fresh = asyncio.Event()
+
+    def put(self, news: Snapshot | Unavailable | None) -> None:
+        self._news = news
+        self._fresh.set()
+
+    async def next(self) -> Snapshot | None:
+        """What was committed last, or None for "look at the store"; waits for it. Raises Unavailable at the stop."""
+        await self._fresh.wait()
+        self._fresh.clear()
+        if isinstance(self._news, Unavailable):
+            raise self._news
+        return self._news
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._directory.unwatch(self)

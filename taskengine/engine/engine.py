@@ -11,7 +11,7 @@ from taskengine.actors import ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprint, Blueprints
-from taskengine.engine.directory import Directory
+from taskengine.engine.directory import Directory, Watch
 from taskengine.engine.instance import start_key
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
 from taskengine.engine.reading import Reading
@@ -285,7 +285,8 @@ class Engine:
 
     async def cancel_instance(self, instance_id: str, reason: str = "") -> InstanceView:
         """Ask it to end; it is Cancelled once everything that runs has ended."""
-        return await self._command(instance_id, Cancel(self._command_id(), reason))
+        clean = reason.encode(errors="replace").decode()  # a lone surrogate has no place in a row
+        return await self._command(instance_id, Cancel(self._command_id(), clean))
 
     async def retry_instance(
         self, instance_id: str, *, from_task: str | None = None, only_task: str | None = None
@@ -376,23 +377,23 @@ class Engine:
     ) -> InstanceView:
         self._running()
         known = InstanceId(instance_id)
-        deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                with self._directory.watch(known) as watch:  # before the first look, so that nothing is missed
+                    return await self._watch(known, watch, enough)
+        except TimeoutError:
+            raise WaitTimeout(f"instance {instance_id} did not get there within {timeout_s:g} s") from None
+
+    async def _watch(
+        self, instance_id: InstanceId, watch: Watch, enough: Callable[[InstanceView], bool]
+    ) -> InstanceView:
         # An instance in memory has something to do: its next news spare a look at the store.
-        look = self._directory.get(known) is None
+        snapshot = await watch.next() if self._directory.get(instance_id) is not None else None
         while True:
-            changed = self._directory.changed(known)  # before looking, so that nothing is missed
-            try:
-                if look and enough(view := await self.get_instance(instance_id)):
-                    return view
-                async with asyncio.timeout_at(deadline_s):
-                    snapshot = await changed
-            except TimeoutError:
-                raise WaitTimeout(f"instance {instance_id} did not get there within {timeout_s:g} s") from None
-            finally:
-                changed.cancel()
-            look = snapshot is None
-            if snapshot is not None and enough(view := await self._reading.view_of(snapshot)):
+            view = await (self.get_instance(instance_id) if snapshot is None else self._reading.view_of(snapshot))
+            if enough(view):
                 return view
+            snapshot = await watch.next()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
