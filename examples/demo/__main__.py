@@ -23,7 +23,7 @@ def main() -> int:
         code = _run(service, Path(folder), report)
         if code == 0:
             print(f"\n{report.read_text(encoding='utf-8')}", end="", flush=True)
-    elif code == INTERRUPTED:
+    if code == INTERRUPTED:
         print("The data service has ended, too: start the demo again instead of resuming it.", file=sys.stderr)
     return code
 
