@@ -37,7 +37,7 @@ from taskengine.engine.task import Assignment, TaskActor
 from taskengine.errors import UnknownFunction
 from taskengine.model.events import Event
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
-from taskengine.model.messages import Continue, DeadlineDue, Settled, Start, TaskDue
+from taskengine.model.messages import Continue, DeadlineDue, Recovered, Settled, Start, TaskDue
 from taskengine.model.records import Decision, Outcome
 from taskengine.model.states import InstanceState
 
@@ -71,6 +71,7 @@ class InstanceActor(AsyncActor):
         self._dues: list[int] = []
         self._continuing = False
         self._fresh = False
+        self._recovering = False
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -86,6 +87,8 @@ class InstanceActor(AsyncActor):
             case Start():
                 self._fresh = True
                 self._staff.ambient.probe.reach("start.before_commit")
+            case Recovered():
+                self._recovering = True
             case Drain():
                 self._interrupt_all()
                 return
@@ -120,7 +123,8 @@ class InstanceActor(AsyncActor):
             effects = self._launch_granted(effects)
             self._flying.append((decision, effects))
             self._staff.checkpointer.save(decision, self._acknowledge)
-        elif effects:
+        else:
+            self._recovering = False  # nothing had to be repaired, so there is nothing to commit
             self._perform_after_last(effects)
         if self._plan.unfinished_business and not self._continuing:
             self._continuing = True
@@ -155,6 +159,9 @@ class InstanceActor(AsyncActor):
         if self._fresh:
             self._fresh = False
             self._staff.directory.answer(start_key(self._id), Answer(state=self._plan.ledger.state))
+        if self._recovering:
+            self._recovering = False
+            self._staff.ambient.probe.reach("recovery.committed")
         self._perform(effects)
         bus: Bus = self._staff.bus
         if bus.listened:
