@@ -27,3 +27,14 @@ def test_the_same_seed_is_the_same_history() -> None:
     one, two = history(7), history(7)
     assert one.committed.seq == two.committed.seq
     assert one.committed.tasks == two.committed.tasks
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_crash_after_any_commit_loses_nothing(seed: int) -> None:
+    quiet = World(seed)
+    quiet.run(chaos_steps=0)
+    for boundary in range(1, quiet.commits + 1):
+        world = World(seed)
+        world.crash_after = {boundary, boundary + 3}
+        world.run(chaos_steps=0)
+        assert world.crashes >= 1

@@ -77,6 +77,8 @@ class World:
         self.sure_if: dict[CommandId, int] = {}
         self.meddled = False  # something happened that the simple model of the end does not know
         self.crashes = 0
+        self.commits = 0
+        self.crash_after: set[int] = set()  # numbers of commits right after which the process dies
         self.killer_alive = True
         self.commands = 0
         self.plan = Plan.new(
@@ -121,6 +123,10 @@ class World:
             if decision is not None:
                 count -= 1
                 self.committed.apply(decision)
+                self.commits += 1
+                if self.commits in self.crash_after:
+                    self.crash()  # committed, and nobody was told
+                    return
             for effect in effects:
                 self.perform(effect)
                 if self.plan is not life:
