@@ -112,7 +112,7 @@ class Engine:
             bus=self.bus,
             runner=dispatcher.start(Runner, self._settings.slots, self._directory, key="runner"),
         )
-        self._supervisor = dispatcher.start(Supervisor, self._staff, key="instances")
+        self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
         for row in self.registry.rows():
             checkpointer.save(row, self._note_failure)
         if self._recover:
@@ -202,9 +202,10 @@ class Engine:
 
         workflow         a definition, or the id of a stored workflow: its current version
         idempotency_key  the same key of the same workflow gives the same instance; with other params: Conflict
-        Raises InvalidParams, NotFound, Conflict, CommitFailed, Unavailable.
+        Raises InvalidParams, NotFound, Conflict, CommitFailed; Unavailable when too much waits, or the store is away.
         """
         staff = self._running()
+        self._admit(staff)
         blueprint = self._prepare(workflow) if isinstance(workflow, WorkflowDefinition) else await self._find(workflow)
         bound = _JSON.encode(bind_params(blueprint.definition.params, params or {}))
         if idempotency_key is not None:
@@ -228,6 +229,13 @@ class Engine:
                 raise
             return _same_start(known, bound, idempotency_key or "")
         return row.id
+
+    def _admit(self, staff: Staff) -> None:
+        """Refuse at the edge what would only wait inside; what is under way is never refused."""
+        if staff.checkpointer.stalled:
+            raise Unavailable("the store cannot commit at the moment; nothing was started, try again")
+        if staff.checkpointer.backlog > self._settings.max_backlog:
+            raise Unavailable(f"{staff.checkpointer.backlog} rows wait to be committed; nothing was started, try again")
 
     async def _launch(self, row: InstanceRow) -> None:
         assert self._supervisor is not None

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_recoveries    unclean ends in a row after which an instance is Quarantined; 0: never
     grace_s           how long a body that was asked to end may take before it is abandoned
     cache_result      bytes up to which a result stays in memory until its dependents have ended
+    max_backlog       rows waiting for their commit above which new starts are refused
     unload_after_s    an instance whose next timer is farther away leaves memory
     """
 
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_recoveries: int = 5
     grace_s: float = 5.0
     cache_result: int = 4096
+    max_backlog: int = 200_000
     unload_after_s: float = 5.0
 
     @property

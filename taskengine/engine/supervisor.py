@@ -36,8 +36,11 @@ class Supervisor(AsyncActor):
     wait here, in their order. An instance is known to the directory from its start to the turn in which it leaves.
     """
 
-    def __init__(self, staff: Staff) -> None:
+    def __init__(self, staff: Staff, *, adopts_all: bool = True) -> None:
+        """`adopts_all`: every unfinished instance is handed in by `Adopt` before anybody can ask for one."""
         self._staff = staff
+        # Without that, the first time an instance is read is the time to ask whether its process had died.
+        self._seen: set[InstanceId] | None = None if adopts_all else set()
         self._reading: dict[InstanceId, list[InstanceMessage]] = {}
         self._unclean: set[InstanceId] = set()
         self._failures_s: dict[InstanceId, list[float]] = {}
@@ -107,8 +110,7 @@ class Supervisor(AsyncActor):
             self._refuse(instance_id, waiting, message.error or NotFound("instance", instance_id))
             return
         blueprint, loaded, commands = message.found
-        clean = instance_id not in self._unclean
-        self._unclean.discard(instance_id)
+        clean = self._was_here(instance_id)
         self._staff.ambient.probe.reach("recovery.loaded")
         plan = Plan.load(
             blueprint.shape,
@@ -119,6 +121,16 @@ class Supervisor(AsyncActor):
             max_recoveries=self._staff.settings.max_recoveries,
         )
         self._start(blueprint, plan, [Recovered(clean=clean), *waiting])
+
+    def _was_here(self, instance_id: InstanceId) -> bool:
+        """Whether this process has had it in memory before, so that nothing of it was cut off by a death."""
+        if self._seen is None:
+            clean = instance_id not in self._unclean
+            self._unclean.discard(instance_id)
+            return clean
+        clean = instance_id in self._seen
+        self._seen.add(instance_id)
+        return clean
 
     def _refuse(self, instance_id: InstanceId, waiting: list[InstanceMessage], error: BaseException) -> None:
         """It cannot be brought into memory: whoever asked hears it, timers have nobody left to tell."""
@@ -132,6 +144,8 @@ class Supervisor(AsyncActor):
     # -- their lives -------------------------------------------------------------------------------------------
 
     def _launch_new(self, message: LaunchNew) -> None:
+        if self._seen is not None:
+            self._seen.add(message.row.id)
         blueprint = self._staff.blueprints.get(message.row.version)
         assert blueprint is not None, "the facade has made the version ready"
         settings = self._staff.settings
