@@ -28,6 +28,8 @@ class Directory:
         self._live: dict[InstanceId, ActorRef[Any]] = {}
         self._replies: dict[CommandId, asyncio.Future[Answer]] = {}
         self._watches: defaultdict[InstanceId, set[Watch]] = defaultdict(set)
+        self.bodies: set[tuple[InstanceId, int, int]] = set()
+        """Instance, ordinal and attempt of every body that has begun and has not really ended."""
 
     # -- instances in memory -----------------------------------------------------------------------------------
 

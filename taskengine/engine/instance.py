@@ -175,10 +175,11 @@ class InstanceActor(AsyncActor):
 
     def _perform(self, effects: list[Effect]) -> None:
         offers: list[tuple[Ordinal, int]] = []
+        alone: list[tuple[Ordinal, int]] = []
         for effect in effects:
             match effect:
                 case Offer():
-                    offers.append((effect.ordinal, effect.attempt))
+                    (alone if effect.alone else offers).append((effect.ordinal, effect.attempt))
                 case Launch():
                     self._launch(effect)
                 case Decline():
@@ -195,6 +196,8 @@ class InstanceActor(AsyncActor):
                     self._count_end(effect.state)
         if offers:
             self._staff.runner.tell(Offers(self._id, tuple(offers)))
+        if alone:
+            self._staff.runner.tell(Offers(self._id, tuple(alone), alone=True))
 
     def _launch(self, effect: Launch) -> None:
         ref = self.dispatcher.start(

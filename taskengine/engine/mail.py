@@ -36,10 +36,11 @@ class Drain(msgspec.Struct, frozen=True, gc=False, tag="instance.drain"):
 
 
 class Offers(msgspec.Struct, frozen=True, tag="runner.offers"):
-    """Committed attempts that want a slot, in order."""
+    """Committed attempts that want a slot, in order; `alone` says that they do not stand others of that kind."""
 
     instance_id: InstanceId
     offers: tuple[tuple[Ordinal, int], ...]
+    alone: bool = False
 
 
 class Released(msgspec.Struct, frozen=True, gc=False, tag="runner.released"):
@@ -51,7 +52,7 @@ class Released(msgspec.Struct, frozen=True, gc=False, tag="runner.released"):
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False, tag="runner.forget"):
-    """The instance's actor is gone: drop its offers and take back what was granted to it."""
+    """The instance's actor is gone: drop its offers and take back what was granted to it and has no body."""
 
     instance_id: InstanceId
 

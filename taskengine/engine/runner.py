@@ -20,7 +20,10 @@ class Runner(AsyncActor):
     """Grants at most `slots` bodies at a time. Instances take turns, each instance's offers go in their order.
 
     A slot is taken from the grant until its body has really ended, so that a body that would not stop does not make
-    room for one more than allowed.
+    room for one more than allowed; not even when its instance has ended or was built anew.
+
+    Attempts that are to be alone of their kind have a queue of their own, and one of them runs at a time, whatever
+    its instance: so the one that ends the process is found out and not those that were running beside it.
     """
 
     def __init__(self, slots: int, directory: Directory) -> None:
@@ -28,6 +31,8 @@ class Runner(AsyncActor):
         self._directory = directory
         self._queues: dict[InstanceId, deque[_Offer]] = {}
         self._turns: deque[InstanceId] = deque()
+        self._alone: deque[tuple[InstanceId, _Offer]] = deque()
+        self._on_trial: tuple[InstanceId, _Offer] | None = None
         self._held: dict[InstanceId, set[_Offer]] = {}
         self._free = slots
         self._closing = False
@@ -52,30 +57,44 @@ class Runner(AsyncActor):
 
     def on_idle(self) -> None:
         """Grant what is free, after everything that came in one burst has been heard."""
-        while self._free and self._turns and not self._closing:
-            instance_id = self._turns.popleft()
-            queue = self._queues[instance_id]
-            offer = queue.popleft()
-            if queue:
-                self._turns.append(instance_id)
+        while self._free and not self._closing:
+            if self._alone and self._on_trial is None:
+                instance_id, offer = self._alone.popleft()
+                if self._grant(instance_id, offer):
+                    self._on_trial = instance_id, offer
+            elif self._turns:
+                self._grant(*self._next())
             else:
-                del self._queues[instance_id]
-            self._grant(instance_id, offer)
+                return
+
+    def _next(self) -> tuple[InstanceId, _Offer]:
+        instance_id = self._turns.popleft()
+        queue = self._queues[instance_id]
+        offer = queue.popleft()
+        if queue:
+            self._turns.append(instance_id)
+        else:
+            del self._queues[instance_id]
+        return instance_id, offer
 
     def _queue(self, message: Offers) -> None:
+        if message.alone:
+            self._alone.extend((message.instance_id, offer) for offer in message.offers)
+            return
         queue = self._queues.get(message.instance_id)
         if queue is None:
             queue = self._queues[message.instance_id] = deque()
             self._turns.append(message.instance_id)
         queue.extend(message.offers)
 
-    def _grant(self, instance_id: InstanceId, offer: _Offer) -> None:
+    def _grant(self, instance_id: InstanceId, offer: _Offer) -> bool:
         ref = self._directory.get(instance_id)
         if ref is None:
-            return  # its actor is gone; recovery offers anew
+            return False  # its actor is gone; recovery offers anew
         self._free -= 1
         self._held.setdefault(instance_id, set()).add(offer)
         ref.tell(Granted(*offer))
+        return True
 
     def _release(self, instance_id: InstanceId, offer: _Offer) -> None:
         held = self._held.get(instance_id)
@@ -84,9 +103,15 @@ class Runner(AsyncActor):
         held.remove(offer)
         if not held:
             del self._held[instance_id]
+        if self._on_trial == (instance_id, offer):
+            self._on_trial = None
         self._free += 1
 
     def _forget(self, instance_id: InstanceId) -> None:
         if self._queues.pop(instance_id, None) is not None:
             self._turns.remove(instance_id)
-        self._free += len(self._held.pop(instance_id, ()))
+        if self._alone:
+            self._alone = deque(entry for entry in self._alone if entry[0] != instance_id)
+        for offer in list(self._held.get(instance_id, ())):
+            if (instance_id, *offer) not in self._directory.bodies:
+                self._release(instance_id, offer)

@@ -176,10 +176,12 @@ class TaskActor(AsyncActor):
         }
 
     def _call(self, job: JobFunction, info: CallInfo) -> None:
-        ref, runner = self.actor_ref, self._staff.runner
+        ref, runner, bodies = self.actor_ref, self._staff.runner, self._staff.directory.bodies
         released = Released(self._work.instance_id, self._work.ordinal, self._work.attempt)
+        body = (released.instance_id, released.ordinal, released.attempt)
 
         def on_done(outcome: Returned | Raised | Parked) -> None:
+            bodies.discard(body)
             runner.tell(released)
             if ref.is_alive():
                 ref.tell(outcome)
@@ -187,6 +189,7 @@ class TaskActor(AsyncActor):
         self._staff.ambient.probe.reach("body.before")
         listener = self._tell_frame if self._staff.bus.listened else None
         self._running = self._staff.caller.start(job, info, on_done, listener, self._work.step.spec.executor)
+        bodies.add(body)
 
     def _arm_deadline(self, timeout_us: Micros | None) -> Micros | None:
         if timeout_us is None:

@@ -14,10 +14,14 @@ __all__ = ["Answer", "Arm", "ArmDeadline", "Decline", "Effect", "Ended", "Interr
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
-    """Ask the runner for a slot. The attempt is committed."""
+    """Ask the runner for a slot. The attempt is committed.
+
+    alone  it may have ended the process more than once: no other such attempt, of any instance, may run beside it
+    """
 
     ordinal: Ordinal
     attempt: int
+    alone: bool = False
 
 
 class Decline(msgspec.Struct, frozen=True, gc=False):

@@ -313,11 +313,11 @@ class Plan:
         task.attempt += 1
         task.due_us = None
         task.started_us = None
-        if task.suspect and self.one_suspect_at_a_time:
-            self._suspects_active += 1
+        alone = task.suspect and self.one_suspect_at_a_time
+        self._suspects_active += alone
         self.ledger.active += 1
         self.ledger.move(task, TaskMove.OFFER, now_us)
-        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt))
+        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt, alone))
 
     # -- the instance ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,78 @@
+"""Short stories beside the driver's load, each one life of a process: `scenes.py FOLDER SCENE`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from crash.driver import JOBS, Killer, all_at_rest
+
+from taskengine.ambient import Ambient
+from taskengine.clock import Micros
+from taskengine.engine.builder import EngineBuilder
+from taskengine.engine.engine import Engine
+from taskengine.model.definition import RetryPolicy, TaskSpec, WorkflowDefinition
+from taskengine.model.ids import WorkflowId
+
+INNOCENTS = 19
+CULPRIT_AT = 7
+PATIENCE_S = 60.0
+
+
+def innocent() -> WorkflowDefinition:
+    return WorkflowDefinition(
+        id=WorkflowId("无辜"), tasks=(TaskSpec(name="长", job="innocent", params={"seconds": 0.3}),)
+    )
+
+
+def culprit() -> WorkflowDefinition:
+    tasks = (TaskSpec(name="fatal", job="fatal"), TaskSpec(name="after", job="noop", depends_on=("fatal",)))
+    return WorkflowDefinition(id=WorkflowId("culprit"), tasks=tasks)
+
+
+async def culprit_among_innocents(engine: Engine) -> None:
+    """One task ends the process, the other instances are long and have nothing to do with it."""
+    for number in range(INNOCENTS + 1):
+        workflow = culprit() if number == CULPRIT_AT else innocent()
+        await engine.execute_workflow(workflow, idempotency_key=str(number))
+    await all_at_rest(engine, PATIENCE_S)
+
+
+def changing(own: int) -> WorkflowDefinition:
+    """Versions differ in what each task adds."""
+
+    def step(name: str, *needs: str) -> TaskSpec:
+        inputs = ["${{ tasks." + need + ".result }}" for need in needs]
+        params = {"inputs": inputs, "own": own, "seconds": 0.05}
+        policy = RetryPolicy(count=1, interval_us=Micros(1000))
+        return TaskSpec(name=name, job="步骤-async", params=params, depends_on=needs, retry=policy)
+
+    return WorkflowDefinition(id=WorkflowId("变化"), tasks=(step("a"), step("b", "a"), step("c", "b")))
+
+
+async def first_version(engine: Engine) -> None:
+    await engine.execute_workflow(changing(1), idempotency_key="old")
+    await all_at_rest(engine, PATIENCE_S)
+
+
+async def second_version(engine: Engine) -> None:
+    await engine.register_workflow(changing(100))
+    await engine.execute_workflow("变化", idempotency_key="new")
+    await all_at_rest(engine, PATIENCE_S)
+
+
+SCENES: dict[str, Callable[[Engine], Awaitable[None]]] = {
+    "culprit": culprit_among_innocents,
+    "first_version": first_version,
+    "second_version": second_version,
+}
+
+
+async def play(folder: Path, scene: str, kill: str) -> None:
+    builder = EngineBuilder(Ambient(probe=Killer(kill))).with_store(folder / "engine.db").with_app(JOBS)
+    async with builder.with_workers(25).build() as engine:
+        await SCENES[scene](engine)
+
+
+if __name__ == "__main__":
+    asyncio.run(play(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""))

@@ -1,0 +1,85 @@
+"""Promises beside the kill points: one process per file, the culprit is found, versions stay, recovery is quick."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crash import checker
+from crash.ledger import read_effects
+from crash.scenes import CULPRIT_AT, INNOCENTS
+
+from taskengine.model.states import InstanceState
+
+SCENES = Path(__file__).with_name("scenes.py")
+FATAL_EXIT = 66
+MAX_RECOVERIES = 5  # the engine's own default
+
+
+def play(lives: Any, scene: str, kill: str = "") -> int:
+    line = [sys.executable, "-W", "error", str(SCENES), str(lives.folder), scene, kill]
+    done = subprocess.run(line, env=lives.environment, capture_output=True, text=True, timeout=90, check=False)
+    lives.said = done.stderr
+    return done.returncode
+
+
+def kept(lives: Any) -> list[Any]:
+    return asyncio.run(checker._read(lives.folder / "engine.db"))
+
+
+def test_only_the_instance_that_kills_the_process_is_quarantined(make_lives: Callable[..., Any]) -> None:
+    lives = make_lives()
+    codes = []
+    while not codes or codes[-1] == FATAL_EXIT:
+        codes.append(play(lives, "culprit"))
+        assert len(codes) < 4 * MAX_RECOVERIES, codes
+    assert codes[-1] == 0, lives.said
+    by_key = {it.row.idempotency_key: it for it in kept(lives)}
+    states = {key: it.row.state for key, it in by_key.items()}
+    assert states.pop(str(CULPRIT_AT)) is InstanceState.QUARANTINED
+    assert list(states.values()) == [InstanceState.SUCCESS] * INNOCENTS
+    deaths = sum(effect.task == "fatal" for effect in read_effects(lives.folder / "effects.log"))
+    assert MAX_RECOVERIES <= deaths <= MAX_RECOVERIES + 1, "one more when its Running row was not committed in time"
+    faults = [
+        fault for key in states for fault in checker.instance_faults(by_key[key], _by_task(lives), kills=len(codes) - 1)
+    ]
+    assert faults == []
+
+
+def _by_task(lives: Any) -> dict[tuple[str, str], list[Any]]:
+    found: dict[tuple[str, str], list[Any]] = {}
+    for effect in read_effects(lives.folder / "effects.log"):
+        found.setdefault((effect.instance, effect.task), []).append(effect)
+    return found
+
+
+def test_a_running_instance_keeps_its_definition(make_lives: Callable[..., Any]) -> None:
+    lives = make_lives()
+    assert play(lives, "first_version", "body.after:1") == -signal.SIGKILL
+    assert play(lives, "second_version") == 0, lives.said
+    old, new = kept(lives)
+    assert (old.row.idempotency_key, new.row.idempotency_key) == ("old", "new")
+    assert old.row.version != new.row.version
+    assert [old.tasks["c"].result, new.tasks["c"].result] == [b"3", b"300"]
+
+
+def test_a_second_process_is_told_who_has_the_file(make_lives: Callable[..., Any]) -> None:
+    lives = make_lives(instances=40)
+    first = lives.begin()
+    try:
+        while lives.effects() < 5:  # a look at a file, not a wait: the first process is at work then
+            assert first.poll() is None
+        code = lives.live()
+        assert code == 2
+        assert lives.said.startswith("store_locked: ")
+        assert f"pid {first.pid}" in lives.said
+        assert first.poll() is None, "the first one was disturbed"
+    finally:
+        first.kill()
+        first.communicate()
+    lives.kills += 1
+    lives.finish()
+    assert lives.faults() == []
