@@ -49,19 +49,18 @@ def _said(child: "subprocess.Popen[bytes]", word: str) -> float:
 
 def _crash(folder: Path, count: int) -> set[str]:
     """Live until all are in flight, then die; gives the instances whose first step is committed."""
-    child = _child("first_life", folder, count)
-    _said(child, "flying")
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    with _child("first_life", folder, count) as child:
+        _said(child, "flying")
+        os.kill(child.pid, signal.SIGKILL)
     found = _query(folder, "SELECT instance_id FROM tasks WHERE ordinal = 0 AND state = 'Success'")
     return {row[0] for row in found}
 
 
 def _restart(folder: Path, count: int, committed: set[str]) -> _Life:
-    child = _child("second_life", folder, count)
-    seconds = _said(child, "queued")
-    _said(child, "done")
-    assert child.wait() == 0, "the second life should end in order"
+    with _child("second_life", folder, count) as child:
+        seconds = _said(child, "queued")
+        _said(child, "done")
+    assert child.returncode == 0, "the second life should end in order"
     ends = _query(folder, "SELECT count(*) FROM instances WHERE state = 'Success'")[0][0]
     ran = Counter((folder / "first-steps").read_text().split())
     return _Life(seconds, lost=count - ends, twice=sum(ran[instance] != 1 for instance in committed))
