@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from taskengine.actors import ActorRef, Dispatcher, Timers
+from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprint, Blueprints
@@ -402,6 +402,10 @@ class Engine:
             if enough(view):
                 return view
             snapshot = await watch.next()
+
+    def actors(self) -> list[ActorInfo]:
+        """Who is in memory: the supervision tree, parents before children. For people and tests."""
+        return [] if self._dispatcher is None else self._dispatcher.snapshot()
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.inputs import Given
-from taskengine.engine.mail import Committed, Deliver, Drain, Interrupted, Offers, Released
+from taskengine.engine.mail import FLUSH, Committed, Deliver, Drain, Flush, Interrupted, Offers, Released
 from taskengine.engine.planner import (
     Answer,
     Arm,
@@ -44,6 +44,7 @@ from taskengine.model.states import InstanceState
 __all__ = ["InstanceActor", "start_key"]
 
 _ROWS_PER_DECISION: Final = 512
+_LINGER_S: Final = 0.005
 _PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -70,6 +71,7 @@ class InstanceActor(AsyncActor):
         self._flying: deque[tuple[Decision, list[Effect]]] = deque()
         self._dues: list[int] = []
         self._continuing = False
+        self._flush_armed = False
         self._fresh = False
         self._recovering = False
 
@@ -92,6 +94,10 @@ class InstanceActor(AsyncActor):
             case Drain():
                 self._interrupt_all()
                 return
+            case Flush():
+                self._flush_armed = False
+                self._cut()
+                return
             case BaseException():
                 raise message
             case _:
@@ -102,7 +108,9 @@ class InstanceActor(AsyncActor):
 
     def on_idle(self) -> None:
         """The burst is over: one decision for all of it, and perhaps the end of this actor."""
-        self._cut()
+        self._launch_granted()
+        self._cut_if_urgent()
+        self._go_on()
         if not self._flying and not self._bodies and not self._continuing:
             self._rest()
 
@@ -120,26 +128,33 @@ class InstanceActor(AsyncActor):
     def _cut(self) -> None:
         decision, effects = self._plan.cut(self._staff.ambient.clock.now_us())
         if decision is not None:
-            effects = self._launch_granted(effects)
             self._flying.append((decision, effects))
             self._staff.checkpointer.save(decision, self._acknowledge)
-        else:
-            self._recovering = False  # nothing had to be repaired, so there is nothing to commit
+        elif effects:
             self._perform_after_last(effects)
+
+    def _cut_if_urgent(self) -> None:
+        """Dispatches alone are not worth a commit: they ride with the next decision, soon to come.
+
+        A body that takes longer gets its Running row a moment later, for whoever watches, and so that a crash is
+        laid at its door.
+        """
+        if self._plan.ledger.urgent or self._plan.effects:
+            self._cut()
+        elif self._plan.ledger.dirty_rows and not self._flush_armed:
+            self._flush_armed = True
+            clock, ref = self._staff.ambient.clock, self.actor_ref
+            clock.call_at(clock.monotonic() + _LINGER_S, lambda: ref.tell(FLUSH))
+
+    def _launch_granted(self) -> None:
+        for launch in self._plan.take_launches():
+            self._staff.ambient.probe.reach("grant.accepted")
+            self._launch(launch)
+
+    def _go_on(self) -> None:
         if self._plan.unfinished_business and not self._continuing:
             self._continuing = True
             self.actor_ref.tell(Continue())
-
-    def _launch_granted(self, effects: list[Effect]) -> list[Effect]:
-        """The right to run is the offer, which is committed: such a body need not wait for its Running row."""
-        later = []
-        for effect in effects:
-            if isinstance(effect, Launch) and not effect.after_commit:
-                self._staff.ambient.probe.reach("grant.accepted")
-                self._launch(effect)
-            else:
-                later.append(effect)
-        return later
 
     def _perform_after_last(self, effects: list[Effect]) -> None:
         """Effects without rows keep their place behind the decisions that are on their way."""

@@ -1,6 +1,7 @@
 """Messages between the engine's own actors. What an instance is told from outside is in `model/messages.py`."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -9,17 +10,21 @@ from taskengine.model.messages import InstanceMessage
 from taskengine.model.records import InstanceRow
 
 __all__ = [
+    "FLUSH",
     "Adopt",
     "Closing",
     "Committed",
     "Deliver",
     "Drain",
+    "Flush",
     "Forget",
     "Found",
     "GraceOver",
     "Interrupted",
+    "Landed",
     "LaunchNew",
     "Offers",
+    "Orphaned",
     "OutOfTime",
     "Rebuild",
     "Released",
@@ -33,6 +38,13 @@ class Committed(msgspec.Struct, frozen=True, gc=False, tag="instance.committed")
 
 class Drain(msgspec.Struct, frozen=True, gc=False, tag="instance.drain"):
     """The engine is stopping: interrupt what runs; it will run again."""
+
+
+class Flush(msgspec.Struct, frozen=True, gc=False, tag="instance.flush"):
+    """Save what has waited for a decision to ride with."""
+
+
+FLUSH: Final = Flush()
 
 
 class Offers(msgspec.Struct, frozen=True, tag="runner.offers"):
@@ -58,7 +70,7 @@ class Forget(msgspec.Struct, frozen=True, gc=False, tag="runner.forget"):
 
 
 class Closing(msgspec.Struct, frozen=True, gc=False, tag="runner.closing"):
-    """Grant nothing any more."""
+    """The runner grants nothing any more, the supervisor builds nothing anew."""
 
 
 class Interrupted(msgspec.Struct, frozen=True, gc=False, tag="task.interrupted"):
@@ -105,7 +117,20 @@ class Adopt(msgspec.Struct, frozen=True, gc=False, tag="supervisor.adopt"):
     instance_id: InstanceId
 
 
+class Orphaned(msgspec.Struct, frozen=True, gc=False, tag="supervisor.orphaned"):
+    """The instance's actor has failed while so many of its decisions were on their way to the store."""
+
+    instance_id: InstanceId
+    decisions: int
+
+
+class Landed(msgspec.Struct, frozen=True, gc=False, tag="supervisor.landed"):
+    """One of those has committed or been refused."""
+
+    instance_id: InstanceId
+
+
 class Rebuild(msgspec.Struct, frozen=True, gc=False, tag="supervisor.rebuild"):
-    """The pause after a failure of the instance's actor is over."""
+    """Try again to read an instance that could not be read."""
 
     instance_id: InstanceId

@@ -60,7 +60,7 @@ def no_fence() -> None:
     def trusting(plan: Any, message: Granted, now_us: Any) -> None:
         task = plan.ledger.tasks[message.ordinal]
         if task.slot and task.state is TaskState.RUNNING:
-            plan.effects.append(module.Launch(message.ordinal, message.attempt, False))
+            plan.launches.append(module.Launch(message.ordinal, message.attempt))
             return
         fenced(plan, message, now_us)
 
@@ -72,13 +72,15 @@ def start_early() -> None:
     from taskengine.engine.instance import InstanceActor
     from taskengine.engine.planner import Offer
 
-    launch = InstanceActor._launch_granted
+    cut = InstanceActor._cut
 
-    def hasty(self: InstanceActor, effects: list[Any]) -> list[Any]:
+    def hasty(self: InstanceActor) -> None:
+        effects = self._plan.effects
+        self._plan.effects = [effect for effect in effects if not isinstance(effect, Offer)]
+        cut(self)
         self._perform([effect for effect in effects if isinstance(effect, Offer)])
-        return launch(self, [effect for effect in effects if not isinstance(effect, Offer)])
 
-    InstanceActor._launch_granted = hasty  # type: ignore[method-assign]
+    InstanceActor._cut = hasty  # type: ignore[method-assign]
 
 
 def run_again() -> None:

@@ -57,7 +57,14 @@ def forget_command_ids(patch: pytest.MonkeyPatch) -> None:
 
 
 def never_wait_for_a_suspect(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(decision, "Launch", lambda ordinal, attempt, wait: effects.Launch(ordinal, attempt, False))
+    real = decision.on_granted
+
+    def mutant(plan: Plan, message: Any, now_us: Micros) -> None:
+        real(plan, message, now_us)
+        plan.launches += [effect for effect in plan.effects if isinstance(effect, effects.Launch)]
+        plan.effects = [effect for effect in plan.effects if not isinstance(effect, effects.Launch)]
+
+    patch.setattr(decision, "on_granted", mutant)
 
 
 def never_quarantine(patch: pytest.MonkeyPatch) -> None:
@@ -108,10 +115,14 @@ def withdraw_an_offer_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_to_write_a_move(patch: pytest.MonkeyPatch) -> None:
-    real = Ledger.touch
-    patch.setattr(
-        Ledger, "touch", lambda ledger, task: None if task.state is TaskState.RETRYING else real(ledger, task)
-    )
+    real = Ledger.move
+
+    def mutant(ledger: Ledger, task: Task, *args: Any) -> None:
+        real(ledger, task, *args)
+        if task.state is TaskState.RETRYING:
+            del ledger._dirty[task.ordinal]
+
+    patch.setattr(Ledger, "move", mutant)
 
 
 def reuse_attempt_numbers(patch: pytest.MonkeyPatch) -> None:

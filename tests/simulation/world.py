@@ -102,16 +102,17 @@ class World:
         self.past.append(message)
 
     def cut(self) -> None:
+        life = self.plan
+        for launch in self.plan.take_launches():
+            self.launch(launch)
+            if self.plan is not life:
+                return  # the body has killed the process
+        if not self.plan.ledger.urgent and not self.plan.effects and self.rng.random() < 0.5:
+            return  # a dispatch may ride with the next decision
         decision, effects = self.plan.cut(Micros(self.now))
         if decision is not None:
             self.decided.apply(decision)
             self.check_memory()
-        life = self.plan
-        for effect in effects:
-            if isinstance(effect, Launch) and not effect.after_commit:
-                self.launch(effect)
-                if self.plan is not life:
-                    return  # the body has killed the process
         self.pending.append((decision, effects))
         if decision is None and len(self.pending) == 1:
             self.commit(1)
@@ -137,8 +138,7 @@ class World:
             case Offer():
                 self.offers.append((effect.ordinal, effect.attempt))
             case Launch():
-                if effect.after_commit:
-                    self.launch(effect)
+                self.launch(effect)
             case Interrupt():
                 if self.bodies.get(effect.ordinal) == effect.attempt:
                     self.interrupted.add(effect.ordinal)
@@ -275,7 +275,7 @@ class World:
     def step(self, *, calm: bool) -> None:
         """One thing happens, chosen by the seed among what is possible. Calm: nothing bad any more."""
         choices: list[tuple[int, object]] = []
-        if self.plan.unfinished_business:
+        if self.plan.unfinished_business or self.plan.ledger.dirty_rows:
             choices.append((6, self.do_continue))
         if self.pending:
             choices.append((6, self.do_commit))
@@ -297,7 +297,13 @@ class World:
     @property
     def idle(self) -> bool:
         return not (
-            self.plan.unfinished_business or self.pending or self.inbox or self.offers or self.bodies or self.timers
+            self.plan.ledger.dirty_rows
+            or self.plan.unfinished_business
+            or self.pending
+            or self.inbox
+            or self.offers
+            or self.bodies
+            or self.timers
         )
 
     def do_continue(self) -> None:

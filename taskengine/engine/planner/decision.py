@@ -85,9 +85,13 @@ def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:
         return
     task.slot = task.begun = True
     task.started_us = now_us
-    wait = task.suspect or ledger.shape.specs[task.ordinal].at_most_once
     ledger.move(task, TaskMove.DISPATCH, now_us)
-    plan.effects.append(Launch(message.ordinal, message.attempt, wait))
+    launch = Launch(message.ordinal, message.attempt)
+    if task.suspect or ledger.shape.specs[task.ordinal].at_most_once:
+        ledger.urgent = True
+        plan.effects.append(launch)
+    else:
+        plan.launches.append(launch)
 
 
 def on_deadline(plan: Plan, message: DeadlineDue, now_us: Micros) -> None:

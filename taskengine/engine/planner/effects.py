@@ -1,7 +1,7 @@
 """What a decision wants to happen outside. Data; the instance's actor performs it.
 
-All effects of a decision wait for its commit and are released in their order, with two exceptions that need no
-commit: a `Launch` that does not say `after_commit` (its right to run is the committed offer), and `Continue`.
+All effects of a decision wait for its commit and are released in their order. A `Launch` whose right to run is
+committed already is no effect of a decision: `Plan.take_launches` hands it out at once.
 """
 
 import msgspec
@@ -36,7 +36,6 @@ class Launch(msgspec.Struct, frozen=True, gc=False):
 
     ordinal: Ordinal
     attempt: int
-    after_commit: bool = False
 
 
 class Interrupt(msgspec.Struct, frozen=True, gc=False):

@@ -127,7 +127,10 @@ class Task:
 
 
 class Ledger:
-    """All of one instance. Not thread-safe; its actor is the only user."""
+    """All of one instance. Not thread-safe; its actor is the only user.
+
+    urgent  something has changed that somebody waits for; not so a mere dispatch, whose right to run is committed
+    """
 
     def __init__(self, shape: Shape, row: InstanceRow, *, last_seq: int = 0) -> None:
         self.shape = shape
@@ -159,6 +162,7 @@ class Ledger:
         self._attempts: list[AttemptRow] = []
         self._commands: list[CommandRow] = []
         self._event_reason = ""
+        self.urgent = False
 
     # -- reading back ------------------------------------------------------------------------------------------
 
@@ -242,7 +246,8 @@ class Ledger:
         elif was_final:
             self.open += 1
             task.finished_us = None
-        self.touch(task)
+        self._dirty[task.ordinal] = task
+        self.urgent = self.urgent or move is not TaskMove.DISPATCH
         self._transitions.append(
             Transition(Ordinal(task.ordinal), self.shape.names[task.ordinal], move, after, task.attempt, reason)
         )
@@ -250,6 +255,7 @@ class Ledger:
     def touch(self, task: Task) -> None:
         """The task's row must be written with the next decision."""
         self._dirty[task.ordinal] = task
+        self.urgent = True
 
     def keep_attempt(self, task: Task, outcome: Outcome, now_us: Micros, failure: TaskFailure | None) -> None:
         """The current attempt will be followed by another one: give it a row of its own, once."""
@@ -275,7 +281,7 @@ class Ledger:
 
     def touch_instance(self, reason: str = "") -> None:
         """The instance's row must be written with the next decision."""
-        self._row_dirty = True
+        self._row_dirty = self.urgent = True
         self._event_reason = reason or self._event_reason
 
     def give_verdict(self, verdict: Verdict, error: str) -> None:
@@ -286,6 +292,7 @@ class Ledger:
 
     def accept(self, command_id: CommandId, kind: str, answer: bytes) -> None:
         """Remember that a command was carried out, with its answer."""
+        self.urgent = True
         self.answers[command_id] = answer
         self._commands.append(CommandRow(id=command_id, kind=kind, answer=answer))
 
@@ -343,7 +350,7 @@ class Ledger:
             commands=tuple(self._commands),
         )
         self._dirty.clear()
-        self._row_dirty = False
+        self._row_dirty = self.urgent = False
         self._transitions, self._attempts, self._commands = [], [], []
         self._event_reason = ""
         return decision

@@ -16,6 +16,7 @@ from taskengine.engine.planner.effects import (
     Effect,
     Ended,
     Interrupt,
+    Launch,
     Offer,
 )
 from taskengine.engine.planner.ledger import Ledger, Task
@@ -57,6 +58,7 @@ class Plan:
         self.max_recoveries = max_recoveries
         self.stale = 0
         self.effects: list[Effect] = []
+        self.launches: list[Launch] = []
         self._agenda_limit = agenda_limit
         self._settled: deque[tuple[Task, int]] = deque()  # and the position among its dependents
         self._sweep: deque[int] = deque()
@@ -89,8 +91,13 @@ class Plan:
 
     # -- what the actor asks ------------------------------------------------------------------------------------
 
+    def take_launches(self) -> list[Launch]:
+        """Attempts that may start before anything else is saved: their offers are committed."""
+        launches, self.launches = self.launches, []
+        return launches
+
     def cut(self, now_us: Micros) -> tuple[Decision | None, list[Effect]]:
-        """All that was decided since the last cut, and the effects in their order."""
+        """All that was decided since the last cut, and the effects that wait for it, in their order."""
         effects, self.effects = self.effects, []
         return self.ledger.cut(now_us), effects
 
