@@ -167,9 +167,10 @@ class SystemIds:
     next millisecond's number ahead of time. Not thread-safe: one source for one thread.
     """
 
-    def __init__(self, clock: Clock | None = None, bits: Callable[[int], int] = secrets.randbits) -> None:
+    def __init__(self, clock: Clock | None = None, bits: Callable[[int], int] | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._bits = bits
+        # Ids are unique, not secret: the system's randomness seeds a generator, since each look at it costs 5 µs.
+        self._bits = bits or random.Random(secrets.randbits(256)).getrandbits
         self._last = 0
 
     def uuid7(self) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from taskengine.engine.planner import Shape
 from taskengine.expressions import Template, compile_template, references
-from taskengine.model.definition import TaskSpec, WorkflowDefinition, decode_canonical
+from taskengine.model.definition import TaskSpec, WorkflowDefinition, canonical_form, decode_canonical, version_of
 from taskengine.model.ids import Version
 
 __all__ = ["Blueprint", "Blueprints", "Step"]
@@ -55,6 +55,7 @@ class Blueprints:
 
     def __init__(self) -> None:
         self._known: OrderedDict[Version, Blueprint] = OrderedDict()
+        self._latest: tuple[WorkflowDefinition, Version] | None = None
 
     def get(self, version: Version) -> Blueprint | None:
         blueprint = self._known.get(version)
@@ -70,6 +71,12 @@ class Blueprints:
             if len(self._known) > self.MOST:
                 self._known.popitem(last=False)
         return blueprint
+
+    def of(self, definition: WorkflowDefinition) -> Blueprint:
+        """The blueprint of a definition; hashed once while the same object is started again and again."""
+        if self._latest is None or self._latest[0] is not definition:
+            self._latest = definition, version_of(canonical_form(definition))
+        return self.add(definition, self._latest[1])
 
     def decode(self, canonical: bytes, version: Version) -> Blueprint:
         """The same from a stored canonical form, decoded once."""

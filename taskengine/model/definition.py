@@ -6,13 +6,13 @@ Expressions stay text here; they are compiled by whoever evaluates them. Spans a
 
 import hashlib
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from taskengine.clock import Micros
 from taskengine.model.ids import Version, WorkflowId
+from taskengine.model.label import Label
 
 __all__ = [
     "PARAM_TYPES",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Trigger(StrEnum):
+class Trigger(Label):
     """When a task runs, given how its dependencies ended. The table is in `engine/trigger.py`."""
 
     ALL_SUCCESS = "all_success"
@@ -39,7 +39,7 @@ class Trigger(StrEnum):
     NONE_FAILED = "none_failed"
 
 
-class OnFailure(StrEnum):
+class OnFailure(Label):
     """What the first failure that counts does to the rest of the instance."""
 
     STOP = "stop"
@@ -47,7 +47,7 @@ class OnFailure(StrEnum):
     CANCEL = "cancel"
 
 
-class Executor(StrEnum):
+class Executor(Label):
     """Where a body runs. AUTO: on the loop for `async def`, in a thread for `def`."""
 
     AUTO = ""

@@ -4,13 +4,12 @@ The unit of change is a `Decision`: everything that one step of one instance wri
 one. New rows are inserted; existing rows change only if they are still where their writer left them (`expect`).
 """
 
-from enum import StrEnum
-
 import msgspec
 
 from taskengine.clock import Micros
 from taskengine.model.events import EventBody
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.label import Label
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState, public_state
 
 __all__ = [
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 
-class Outcome(StrEnum):
+class Outcome(Label):
     """How an attempt ended."""
 
     OK = "ok"
@@ -46,14 +45,14 @@ class Outcome(StrEnum):
     PARK = "park"  # it waits for something and needs no slot meanwhile
 
 
-class ParkKind(StrEnum):
+class ParkKind(Label):
     """What a parked task waits for."""
 
     NONE = ""
     SLEEP = "sleep"
 
 
-class Verdict(StrEnum):
+class Verdict(Label):
     """The first reason to end; written once per run."""
 
     NONE = ""

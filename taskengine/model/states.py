@@ -5,10 +5,10 @@ the database, the API and the command line show. The diagrams in the documentati
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from taskengine.errors import IllegalMove
+from taskengine.model.label import Label
 
 __all__ = [
     "BUCKETS",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class TaskState(StrEnum):
+class TaskState(Label):
     PENDING = "Pending"  # a dependency has not ended, or there is no slot in this instance yet
     READY = "Ready"  # offered: attempt n is committed, a worker may take it
     RUNNING = "Running"  # a worker has it
@@ -47,7 +47,7 @@ class TaskState(StrEnum):
     COMPENSATION_FAILED = "CompensationFailed"
 
 
-class TaskMove(StrEnum):
+class TaskMove(Label):
     OFFER = "offer"
     BLOCK = "block"  # a dependency, or the parent's body, failed
     TRIGGER_SKIP = "trigger_skip"
@@ -139,7 +139,7 @@ def step_task(state: TaskState, move: TaskMove) -> TaskState:
         raise IllegalMove("task", state, move) from None
 
 
-class Bucket(StrEnum):
+class Bucket(Label):
     """The seven numbers of progress, in the order in which they are stored; they add up to the total."""
 
     COMPLETED = "completed"
@@ -169,7 +169,7 @@ BUCKETS: Final[Mapping[TaskState, Bucket]] = {
 }
 
 
-class InstanceState(StrEnum):
+class InstanceState(Label):
     """What users see of an instance; derived from phase and hold by `public_state`."""
 
     PENDING = "Pending"
@@ -197,7 +197,7 @@ INSTANCE_FINAL: Final = frozenset(
 )
 
 
-class Phase(StrEnum):
+class Phase(Label):
     """How far an instance is. Pause and quarantine are holds and no phases."""
 
     NEW = "new"
@@ -208,7 +208,7 @@ class Phase(StrEnum):
     END = "end"
 
 
-class PhaseMove(StrEnum):
+class PhaseMove(Label):
     START = "start"
     FAIL = "fail"
     CANCEL = "cancel"
@@ -241,7 +241,7 @@ def step_phase(phase: Phase, move: PhaseMove) -> Phase:
         raise IllegalMove("instance", phase, move) from None
 
 
-class Hold(StrEnum):
+class Hold(Label):
     """Why nothing may start although the phase would allow it."""
 
     NONE = ""

@@ -58,6 +58,9 @@ _MOVES: Final[dict[TaskMove, dict[TaskState, TaskState]]] = {
 }
 
 
+_WORDS: Final = {move: move.value for move in TaskMove}
+
+
 def encode_failure(failure: TaskFailure) -> bytes:
     """As the error column holds it."""
     return _FAILURE.encode(failure)
@@ -234,7 +237,7 @@ class Ledger:
         before = task.state
         after = _MOVES[move].get(before) or step_task(before, move)
         task.state = after
-        task.reason = reason or move.value
+        task.reason = reason or _WORDS[move]
         self.counts[_BUCKET_INDEX[before]] -= 1
         self.counts[_BUCKET_INDEX[after]] += 1
         was_final, is_final = before in TASK_FINAL, after in TASK_FINAL

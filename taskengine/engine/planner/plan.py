@@ -104,7 +104,9 @@ class Plan:
     @property
     def unfinished_business(self) -> bool:
         """There is more to decide without any new message: send `Continue`."""
-        return bool(self._settled or self._sweep or (self._ready and self._may_offer()) or self._next_suspect())
+        if self._settled or self._sweep:
+            return True
+        return bool(self._ready or self._suspects) and (bool(self._ready and self._may_offer()) or self._next_suspect())
 
     @property
     def resting(self) -> bool:
@@ -211,8 +213,10 @@ class Plan:
             budget -= 1
             while self._settled and budget > 0:
                 budget -= self._tell_dependents(budget, now_us)
-        self._offer(budget, now_us)
-        self._finish_if_done(now_us)
+        if self._ready or self._suspects:
+            self._offer(budget, now_us)
+        if not self.ledger.open:
+            self._finish_if_done(now_us)
 
     def _tell_dependents(self, budget: int, now_us: Micros) -> int:
         """Work off one ended task; how many steps it took."""
