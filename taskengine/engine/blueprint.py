@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from taskengine.engine.planner import Shape
-from taskengine.expressions import Template, compile_template, references
+from taskengine.expressions import Template, compile_template, has_expression, references
 from taskengine.model.definition import TaskSpec, WorkflowDefinition, canonical_form, decode_canonical, version_of
 from taskengine.model.ids import Version
 
@@ -17,6 +17,7 @@ __all__ = ["Blueprint", "Blueprints", "Step"]
 class Step(msgspec.Struct, frozen=True):
     """What an attempt of one task needs to know before its body can start. Names are task names.
 
+    fixed     nothing about it is an expression
     plain     params hold no expression and can be used as they are
     mentions  upstream tasks whose status or more is mentioned
     results   upstream tasks whose results expressions read
@@ -24,12 +25,13 @@ class Step(msgspec.Struct, frozen=True):
     """
 
     spec: TaskSpec
-    when: Template | None
-    key: Template | None
-    plain: bool
-    mentions: frozenset[str]
-    results: frozenset[str]
-    errors: frozenset[str]
+    when: Template | None = None
+    key: Template | None = None
+    fixed: bool = True
+    plain: bool = True
+    mentions: frozenset[str] = frozenset()
+    results: frozenset[str] = frozenset()
+    errors: frozenset[str] = frozenset()
 
 
 class Blueprint:
@@ -84,15 +86,26 @@ class Blueprints:
 
 
 def _compile(spec: TaskSpec) -> Step:
+    if not spec.params and not spec.when and not spec.idempotency_key:
+        return Step(spec)
     texts: Mapping[str, object] = {"params": spec.params, "when": spec.when, "key": spec.idempotency_key}
     used = references(texts)
-    params_use = references(spec.params)
+    plain = not _has_expression(spec.params)
     return Step(
         spec=spec,
         when=compile_template(spec.when) if spec.when else None,
         key=compile_template(spec.idempotency_key) if spec.idempotency_key else None,
-        plain=not params_use.roots,
+        fixed=plain and not spec.when and not _has_expression(spec.idempotency_key),
+        plain=plain,
         mentions=used.tasks,
         results=used.results,
         errors=used.errors,
     )
+
+
+def _has_expression(value: object) -> bool:
+    if isinstance(value, str):
+        return has_expression(value)
+    if isinstance(value, Mapping):
+        return any(_has_expression(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(_has_expression(item) for item in value)

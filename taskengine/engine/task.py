@@ -146,12 +146,12 @@ class TaskActor(AsyncActor):
         """False when `when` says no."""
         work, staff = self._work, self._staff
         spec = work.step.spec
-        names = names_for(work.given, self._upstream())
+        names = {} if work.step.fixed else names_for(work.given, self._upstream())
         if not wanted(work.step, names):
             return False
         self._job = job = staff.registry.get(spec.job)
         self._timeout_us = spec.timeout_us or job.timeout_us
-        direct = {work.names[ordinal]: self._results[ordinal] for ordinal in work.direct if ordinal in self._results}
+        direct = self._direct_results()
         info = CallInfo(
             instance_id=work.instance_id,
             workflow_id=work.given.workflow_id,
@@ -166,6 +166,10 @@ class TaskActor(AsyncActor):
         )
         self._call(job, info)
         return True
+
+    def _direct_results(self) -> dict[str, bytes]:
+        found, names = self._results, self._work.names
+        return {names[ordinal]: found[ordinal] for ordinal in self._work.direct if ordinal in found}
 
     def _upstream(self) -> dict[str, Upstream]:
         work = self._work
@@ -307,7 +311,8 @@ class TaskActor(AsyncActor):
             self._release()
         self._over = True
         self._clean_up()
-        self.actor_ref.stop()
+        if not self.leave():
+            self.stop()
 
     def _report(self, report: Settled) -> None:
         parent = self.actor_ref.parent
