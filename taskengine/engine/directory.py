@@ -56,6 +56,10 @@ class Directory:
         self._replies[command_id] = reply
         return reply
 
+    def awaits(self, command_id: CommandId) -> bool:
+        """Whether nobody has answered it yet."""
+        return command_id in self._replies
+
     def answer(self, command_id: CommandId, answer: Answer | BaseException) -> None:
         """Nobody may be waiting any more, or not in this process."""
         reply = self._replies.pop(command_id, None)

@@ -423,6 +423,8 @@ class Engine:
     def _fatal(self, error: BaseException) -> None:
         """Nothing can be committed any more, or an actor asked for the end: let whoever owns the process decide."""
         self._ambient.log.error("engine.fatal", exc=error)
+        if self._supervisor is not None:
+            self._supervisor.tell(Closing())
         self._directory.close()
         if self._on_fatal is not None:
             self._on_fatal(error)

@@ -16,7 +16,18 @@ from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.inputs import Given
-from taskengine.engine.mail import FLUSH, Committed, Deliver, Drain, Flush, Interrupted, Offers, Released
+from taskengine.engine.mail import (
+    FLUSH,
+    Committed,
+    Deliver,
+    Drain,
+    Flush,
+    Interrupted,
+    Landed,
+    Offers,
+    Orphaned,
+    Released,
+)
 from taskengine.engine.planner import (
     Answer,
     Arm,
@@ -72,6 +83,7 @@ class InstanceActor(AsyncActor):
         self._dues: list[int] = []
         self._continuing = False
         self._flush_armed = False
+        self._unanswered = 0  # decisions of which the checkpointer has not said how they ended
         self._fresh = False
         self._recovering = False
 
@@ -98,6 +110,8 @@ class InstanceActor(AsyncActor):
                 self._flush_armed = False
                 self._cut()
                 return
+            case TaskDue() | DeadlineDue():
+                self._forget_past_dues()
             case BaseException():
                 raise message
             case _:
@@ -129,6 +143,7 @@ class InstanceActor(AsyncActor):
         decision, effects = self._plan.cut(self._staff.ambient.clock.now_us())
         if decision is not None:
             self._flying.append((decision, effects))
+            self._unanswered += 1
             self._staff.checkpointer.save(decision, self._acknowledge)
         elif effects:
             self._perform_after_last(effects)
@@ -164,8 +179,17 @@ class InstanceActor(AsyncActor):
             self._perform(effects)
 
     def _acknowledge(self, error: BaseException | None) -> None:
-        """Called by the checkpointer, in the order of the saves."""
-        self.actor_ref.tell(Committed() if error is None else error)
+        """Called by the checkpointer, in the order of the saves; also when this actor has failed meanwhile."""
+        self._unanswered -= 1
+        if self.actor_ref.is_alive():
+            self.actor_ref.tell(Committed() if error is None else error)
+        else:
+            self._supervisor.tell(Landed(self._id))
+
+    def on_failure(self, *_exc_info: Any) -> None:
+        """Who builds it anew has to wait for what is still on its way to the store."""
+        if self._unanswered:
+            self._supervisor.tell(Orphaned(self._id, self._unanswered))
 
     # -- then tell ---------------------------------------------------------------------------------------------
 
@@ -300,8 +324,12 @@ class InstanceActor(AsyncActor):
             self._staff.directory.leave(self._id)
             self._staff.directory.notify(self._id)
 
+    def _forget_past_dues(self) -> None:
+        """One of them has come; others that are past are on their way, and bring the instance back if they must."""
+        now_us = self._staff.ambient.clock.now_us()
+        while self._dues and self._dues[0] <= now_us:
+            heapq.heappop(self._dues)
+
     def _far_from_due(self) -> bool:
         now_us = self._staff.ambient.clock.now_us()
-        while self._dues and self._dues[0] < now_us - 1_000_000:
-            heapq.heappop(self._dues)
         return not self._dues or self._dues[0] > now_us + self._staff.settings.unload_after_s * 1_000_000

@@ -27,6 +27,8 @@ class Results:
         """A body has succeeded."""
         uses = len(self._shape.dependents[ordinal])
         self._empty.discard(ordinal)
+        self._kept.pop(ordinal, None)  # of an earlier run
+        self._uses.pop(ordinal, None)
         if result is None:
             self._empty.add(ordinal)
         elif uses and len(result) <= self._limit:

@@ -7,11 +7,20 @@ import msgspec
 from taskengine.actors import ActorRef, AsyncActor, ChildEnded, Restart, on_child_exit
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.instance import InstanceActor, start_key
-from taskengine.engine.mail import Adopt, Deliver, Forget, LaunchNew, Rebuild
-from taskengine.engine.planner import Plan
+from taskengine.engine.mail import Adopt, Closing, Deliver, Forget, Landed, LaunchNew, Orphaned, Rebuild
+from taskengine.engine.planner import Answer, Plan
 from taskengine.engine.staff import Staff
-from taskengine.errors import CommitFailed, Conflict, NotFound, StoreCorrupt, TaskEngineError, Unavailable
-from taskengine.model.ids import InstanceId
+from taskengine.errors import (
+    CommitFailed,
+    Conflict,
+    LostInstance,
+    NotFound,
+    StoreCorrupt,
+    StoreUnavailable,
+    TaskEngineError,
+    Unavailable,
+)
+from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.messages import Command, InstanceMessage, Quarantine, Recovered, Start
 from taskengine.model.records import CommandRow
 from taskengine.store.interface import Loaded
@@ -19,6 +28,7 @@ from taskengine.store.interface import Loaded
 __all__ = ["Supervisor"]
 
 _RESTART: Final = Restart(max_restarts=5, within_s=30.0)
+_READ_AGAIN_S: Final = 1.0
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -32,8 +42,9 @@ class _Read(msgspec.Struct, frozen=True):
 class Supervisor(AsyncActor):
     """One for one: an instance whose actor fails is built anew from its last commit, the others do not notice.
 
-    One that fails more than five times in half a minute is Quarantined. Messages for an instance that is being read
-    wait here, in their order. An instance is known to the directory from its start to the turn in which it leaves.
+    One that fails more than five times in half a minute is Quarantined; if even that fails, it stays out of memory.
+    Messages for an instance that is being read, or whose failed actor is not gone yet, wait here in their order. An
+    instance is known to the directory from its start to the turn in which it leaves.
     """
 
     def __init__(self, staff: Staff, *, adopts_all: bool = True) -> None:
@@ -44,6 +55,13 @@ class Supervisor(AsyncActor):
         self._reading: dict[InstanceId, list[InstanceMessage]] = {}
         self._unclean: set[InstanceId] = set()
         self._failures_s: dict[InstanceId, list[float]] = {}
+        self._condemned: set[InstanceId] = set()
+        # Of actors that have failed: decisions on their way, the error once it is gone, messages that came since.
+        self._landing: dict[InstanceId, int] = {}
+        self._failed: dict[InstanceId, BaseException] = {}
+        self._late: dict[InstanceId, list[InstanceMessage]] = {}
+        self._asked: dict[InstanceId, list[CommandId]] = {}
+        self._closing = False
 
     def on_receive(self, message: Any) -> None:
         match message:
@@ -58,7 +76,14 @@ class Supervisor(AsyncActor):
             case _Read():
                 self._on_read(message)
             case Rebuild():
-                self._read(message.instance_id)
+                if self._staff.directory.get(message.instance_id) is None:
+                    self._read(message.instance_id)
+            case Orphaned():
+                self._landing[message.instance_id] = message.decisions
+            case Landed():
+                self._on_landed(message.instance_id)
+            case Closing():
+                self._closing = True
             case _:
                 super().on_receive(message)
 
@@ -66,10 +91,20 @@ class Supervisor(AsyncActor):
 
     def _deliver(self, instance_id: InstanceId, message: InstanceMessage) -> None:
         ref = self._staff.directory.get(instance_id)
+        if instance_id in self._failed or (ref is not None and not ref.is_alive()):
+            self._late.setdefault(instance_id, []).append(message)
+            return
+        if isinstance(message, Command):
+            self._note_asked(instance_id, message.id)
         if ref is not None:
             ref.tell(message)
-            return
-        self._read(instance_id).append(message)
+        else:
+            self._read(instance_id).append(message)
+
+    def _note_asked(self, instance_id: InstanceId, command_id: CommandId) -> None:
+        """If its actor fails, whoever waits for the answer has to be told."""
+        awaits = self._staff.directory.awaits
+        self._asked[instance_id] = [*filter(awaits, self._asked.get(instance_id, ())), command_id]
 
     def _read(self, instance_id: InstanceId) -> list[InstanceMessage]:
         """Begin to read an instance back; gives the list of what is to be handed to it afterwards."""
@@ -120,6 +155,8 @@ class Supervisor(AsyncActor):
             last_seq=loaded.last_seq,
             max_recoveries=self._staff.settings.max_recoveries,
         )
+        # Only a start whose actor failed between its commit and the answer is still awaited here.
+        self._staff.directory.answer(start_key(instance_id), Answer(state=plan.ledger.state))
         self._start(blueprint, plan, [Recovered(clean=clean), *waiting])
 
     def _was_here(self, instance_id: InstanceId) -> bool:
@@ -140,10 +177,18 @@ class Supervisor(AsyncActor):
             if isinstance(message, Command):
                 known = isinstance(error, TaskEngineError)
                 self._staff.directory.answer(message.id, error if known else Unavailable(f"cannot read: {error}"))
+        self._staff.directory.answer(start_key(instance_id), CommitFailed("the start was not saved"))
+        self._asked.pop(instance_id, None)
+        if isinstance(error, StoreUnavailable) and not self._closing:
+            clock, ref, again = self._staff.ambient.clock, self.actor_ref, Rebuild(instance_id)
+            clock.call_at(clock.monotonic() + _READ_AGAIN_S, lambda: ref.tell(again))
 
     # -- their lives -------------------------------------------------------------------------------------------
 
     def _launch_new(self, message: LaunchNew) -> None:
+        if self._is_here(message.row.id):
+            self._staff.directory.answer(start_key(message.row.id), _exists(message.row.id))
+            return
         if self._seen is not None:
             self._seen.add(message.row.id)
         blueprint = self._staff.blueprints.get(message.row.version)
@@ -151,6 +196,11 @@ class Supervisor(AsyncActor):
         settings = self._staff.settings
         plan = Plan.new(blueprint.shape, message.row, max_recoveries=settings.max_recoveries)
         self._start(blueprint, plan, [Start()])
+
+    def _is_here(self, instance_id: InstanceId) -> bool:
+        """In memory, or on its way there."""
+        known = (self._reading, self._failed, self._landing)
+        return self._staff.directory.get(instance_id) is not None or any(instance_id in where for where in known)
 
     def _start(self, blueprint: Blueprint, plan: Plan, messages: list[InstanceMessage]) -> None:
         instance_id = plan.ledger.id
@@ -176,25 +226,58 @@ class Supervisor(AsyncActor):
         self._staff.directory.leave(instance_id)
         self._staff.runner.tell(Forget(instance_id))
         if ended.error is None:
-            self._failures_s.pop(instance_id, None)
+            self._asked.pop(instance_id, None)
+            if self._failures_s.pop(instance_id, None):
+                self._condemned.discard(instance_id)
             return
-        self._staff.directory.answer(start_key(instance_id), _as_answer(ended.error))
-        self._rebuild(instance_id, ended.error)
+        self._failed[instance_id] = ended.error
+        if instance_id not in self._landing:
+            self._follow_up(instance_id)
 
-    def _rebuild(self, instance_id: InstanceId, error: BaseException) -> None:
+    def _on_landed(self, instance_id: InstanceId) -> None:
+        self._landing[instance_id] = self._landing.get(instance_id, 1) - 1
+        if self._landing[instance_id] <= 0:
+            del self._landing[instance_id]
+            if instance_id in self._failed:
+                self._follow_up(instance_id)
+
+    def _follow_up(self, instance_id: InstanceId) -> None:
+        """The failed actor is gone and what it had saved has landed: tell who waits, and build it anew."""
+        error = self._failed.pop(instance_id)
+        for command_id in self._asked.pop(instance_id, ()):
+            self._staff.directory.answer(command_id, _as_answer(error, "the command"))
+        late, key = self._late.pop(instance_id, []), start_key(instance_id)
+        if self._staff.directory.awaits(key) and isinstance(error, CommitFailed | Conflict):
+            lost = isinstance(error, LostInstance)
+            self._staff.directory.answer(key, _exists(instance_id) if lost else error)
+        elif not self._closing:
+            self._rebuild(instance_id, error, late)
+
+    def _rebuild(self, instance_id: InstanceId, error: BaseException, late: list[InstanceMessage]) -> None:
         now_s = self._staff.ambient.clock.monotonic()
         before = self._failures_s.get(instance_id, [])
         verdict = on_child_exit(_RESTART, before, now_s, clean=False)
         self._failures_s[instance_id] = [*before, now_s][-_RESTART.max_restarts :]
         self._staff.ambient.metrics.count("instances.rebuilt")
-        if verdict == "escalate":
+        if verdict != "escalate":
+            self._read(instance_id)
+        elif instance_id in self._condemned:
+            self._staff.ambient.log.error("instance.given_up", instance=instance_id, exc=error)
+            self._refuse(instance_id, late, CommitFailed(f"the instance cannot be brought into memory: {error!r}"))
+            return
+        else:
+            self._condemned.add(instance_id)
             reason = f"its actor failed {_RESTART.max_restarts} times within {_RESTART.within_s:g} s: {error!r}"
             self._staff.ambient.log.error("instance.quarantined", instance=instance_id, reason=reason)
             self._deliver(instance_id, Quarantine(reason))
-        else:
-            self._read(instance_id)
+        for message in late:
+            self._deliver(instance_id, message)
 
 
-def _as_answer(error: BaseException) -> BaseException:
-    """What the caller of a start hears: whether it may simply ask again."""
-    return error if isinstance(error, CommitFailed | Conflict) else CommitFailed(f"the start was not saved: {error!r}")
+def _exists(instance_id: InstanceId) -> Conflict:
+    return Conflict(f"there is an instance {instance_id} already")
+
+
+def _as_answer(error: BaseException, what: str) -> BaseException:
+    """What a caller hears: whether it may simply ask again."""
+    return error if isinstance(error, CommitFailed) else CommitFailed(f"{what} was not saved: {error!r}")

@@ -11,7 +11,7 @@ from taskengine.engine.blueprint import Step
 from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
 from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Released, Unreadable
 from taskengine.engine.staff import Staff
-from taskengine.errors import TaskEngineError
+from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
 from taskengine.model.ids import InstanceId, Ordinal
 from taskengine.model.messages import Park, Settled
@@ -84,7 +84,11 @@ class TaskActor(AsyncActor):
         if self._work.missing_results or self._work.missing_errors:
             self.dispatcher.spawn(self._fetch(), owner=self.actor_ref, on_done=self._fetched)
         else:
-            self._begin()
+            try:
+                self._begin()
+            except Exception as error:  # as in pykka, `on_failure` is for what handlers raise
+                self.on_failure(type(error), error, error.__traceback__)
+                raise
 
     def on_receive(self, message: object) -> None:
         match message:
@@ -109,6 +113,10 @@ class TaskActor(AsyncActor):
         """A failure of this actor is our bug; the attempt fails, the instance goes on."""
         failure = TaskFailure(type="InternalError", message=f"the engine failed to run the attempt: {exc_info[1]!r}")
         self._report(Settled(self._work.ordinal, self._work.attempt, Outcome.FAIL, error=failure))
+        if self._running is None:
+            self._release()
+        else:
+            self._running.cancel()  # gives the slot back when it has ended
         self._clean_up()
 
     def on_stop(self) -> None:
@@ -139,6 +147,8 @@ class TaskActor(AsyncActor):
         try:
             if not self._start_body():
                 self._finish(self._settled(Outcome.SKIP))
+        except Unavailable:  # the engine is stopping and takes no more bodies: as if it had not been granted
+            self._finish(Settled(self._work.ordinal, self._work.attempt, Outcome.INTERRUPTED))
         except TaskEngineError as error:
             self._fail(error)
 

@@ -11,6 +11,11 @@ from taskengine.model.states import Phase, TaskMove, TaskState
 __all__ = ["on_settled", "on_task_due"]
 
 _REASON_CHARS = 500
+STOPPED = TaskFailure(
+    type="lost",
+    message="the attempt was stopped while it ran; the task is at_most_once, so it is not repeated",
+    retryable=False,
+)
 
 
 def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
@@ -98,9 +103,17 @@ def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
 
 
 def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
-    """We stopped it: cancelled if that was the aim, else it runs again and the attempt does not count."""
+    """We stopped it: cancelled if that was the aim, else it runs again and the attempt does not count.
+
+    A body that must run at most once and has begun is lost then, as if the process had died.
+    """
     if not _may_go_on(plan, task):
         _cancel(plan, task, now_us)
+        return
+    if plan.ledger.shape.specs[task.ordinal].at_most_once and message.started_us is not None:
+        _keep_error(task, STOPPED)
+        plan.ledger.move(task, TaskMove.LOSE_ONCE, now_us, _reason(STOPPED))
+        plan.settle(task, now_us)
         return
     plan.ledger.keep_attempt(task, Outcome.INTERRUPTED, now_us, message.error)
     plan.ledger.move(task, TaskMove.INTERRUPT, now_us)
