@@ -36,12 +36,12 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     step: Step
     given: Given
-    statuses: Mapping[str, str]
-    results: dict[int, bytes]
-    missing_results: frozenset[int]
-    missing_errors: frozenset[int]
-    names: Mapping[int, str]
-    direct: frozenset[int]
+    statuses: Mapping[str, str] = {}
+    results: Mapping[int, bytes] = {}
+    missing_results: frozenset[int] = frozenset()
+    missing_errors: frozenset[int] = frozenset()
+    names: Mapping[int, str] = {}
+    direct: frozenset[int] = frozenset()
 
 
 class TaskActor(AsyncActor):
