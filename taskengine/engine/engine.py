@@ -21,7 +21,7 @@ from taskengine.engine.supervisor import Supervisor
 from taskengine.engine.views import AttemptView, InstanceView, TaskView
 from taskengine.errors import Conflict, DuplicateKey, NotFound, Unavailable, WaitTimeout
 from taskengine.functions import Caller, Registry, Services
-from taskengine.model.definition import WorkflowDefinition, canonical_form, version_of
+from taskengine.model.definition import WorkflowDefinition, canonical_form
 from taskengine.model.ids import CommandId, InstanceId, Version, WorkflowId
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
 from taskengine.model.params import bind_params
@@ -244,7 +244,7 @@ class Engine:
         await reply
 
     def _prepare(self, definition: WorkflowDefinition) -> Blueprint:
-        return self._blueprints.add(definition, version_of(canonical_form(definition)))
+        return self._blueprints.of(definition)
 
     async def _find(self, workflow_id: str) -> Blueprint:
         row = await self._store.current(WorkflowId(workflow_id))
@@ -386,8 +386,10 @@ class Engine:
         self._running()
         known = InstanceId(instance_id)
         try:
-            async with asyncio.timeout(timeout_s):
-                with self._directory.watch(known) as watch:  # before the first look, so that nothing is missed
+            with self._directory.watch(known) as watch:  # before the first look, so that nothing is missed
+                if timeout_s is None:
+                    return await self._watch(known, watch, enough)
+                async with asyncio.timeout(timeout_s):
                     return await self._watch(known, watch, enough)
         except TimeoutError:
             raise WaitTimeout(f"instance {instance_id} did not get there within {timeout_s:g} s") from None

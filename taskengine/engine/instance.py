@@ -55,7 +55,7 @@ from taskengine.model.states import InstanceState
 __all__ = ["InstanceActor", "start_key"]
 
 _ROWS_PER_DECISION: Final = 512
-_LINGER_S: Final = 0.005
+_LINGER_S: Final = 0.05
 _PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -245,9 +245,11 @@ class InstanceActor(AsyncActor):
         self._bodies[effect.ordinal] = (effect.attempt, ref)
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
-        step = self._blueprint.step(ordinal)
+        step, direct = self._blueprint.step(ordinal), self._direct(ordinal)
+        given, run = self._facts(), self._plan.ledger.run
+        if step.fixed and not direct:
+            return Assignment(instance_id=self._id, ordinal=ordinal, attempt=attempt, run=run, step=step, given=given)
         shape, tasks = self._blueprint.shape, self._plan.ledger.tasks
-        direct = self._direct(ordinal)
         results = {shape.ordinals[name] for name in step.results} | direct
         errors = {shape.ordinals[name] for name in step.errors}
         mentioned = {shape.ordinals[name] for name in step.mentions}
@@ -258,9 +260,9 @@ class InstanceActor(AsyncActor):
             instance_id=self._id,
             ordinal=ordinal,
             attempt=attempt,
-            run=self._plan.ledger.run,
+            run=run,
             step=step,
-            given=self._facts(),
+            given=given,
             statuses={shape.names[o]: tasks[o].state.value for o in mentioned},
             results=at_hand,
             missing_results=missing,
