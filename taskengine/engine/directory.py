@@ -10,6 +10,7 @@ from taskengine.errors import Unavailable
 from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.progress import Progress
 from taskengine.model.records import InstanceRow
+from taskengine.model.states import Phase
 
 __all__ = ["Directory", "Snapshot", "Watch"]
 
@@ -114,6 +115,9 @@ class Watch:
         self._fresh = asyncio.Event()
 
     def put(self, news: Snapshot | Unavailable | None) -> None:
+        """That it has left memory is no news after its end, which nobody has taken yet: the store need not be read."""
+        if news is None and self._fresh.is_set() and isinstance(self._news, tuple) and self._news[0].phase is Phase.END:
+            return
         self._news = news
         self._fresh.set()
 
