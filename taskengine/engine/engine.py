@@ -34,6 +34,7 @@ from taskengine.store.interface import Store
 __all__ = ["Engine"]
 
 _JSON: Final = msgspec.json.Encoder(order="sorted")
+_ADOPT_PAGE: Final = 64
 _HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
 
 
@@ -127,8 +128,13 @@ class Engine:
 
     async def _take_up(self) -> None:
         assert self._supervisor is not None
+        page: list[InstanceId] = []
         async for row in self._store.unfinished():
-            self._supervisor.tell(Adopt(row.id))
+            page.append(row.id)
+            if len(page) == _ADOPT_PAGE:
+                self._supervisor.tell(Adopt(tuple(page)))
+                page.clear()
+        self._supervisor.tell(Adopt(tuple(page)))
 
     async def stop(self, *, grace_s: float = 25.0) -> None:
         """Drain and close: running attempts are interrupted and recorded, they run again at the next start.

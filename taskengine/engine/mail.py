@@ -111,10 +111,10 @@ class Deliver(msgspec.Struct, frozen=True, tag="supervisor.deliver"):
     message: InstanceMessage
 
 
-class Adopt(msgspec.Struct, frozen=True, gc=False, tag="supervisor.adopt"):
-    """Load an instance that an earlier process left unfinished."""
+class Adopt(msgspec.Struct, frozen=True, tag="supervisor.adopt"):
+    """Load instances that an earlier process left unfinished; as many as one look at the store may bring."""
 
-    instance_id: InstanceId
+    instance_ids: tuple[InstanceId, ...]
 
 
 class Orphaned(msgspec.Struct, frozen=True, gc=False, tag="supervisor.orphaned"):

@@ -20,9 +20,8 @@ from taskengine.errors import (
     TaskEngineError,
     Unavailable,
 )
-from taskengine.model.ids import CommandId, InstanceId
+from taskengine.model.ids import CommandId, InstanceId, Version
 from taskengine.model.messages import Command, InstanceMessage, Quarantine, Recovered, Start
-from taskengine.model.records import CommandRow
 from taskengine.store.interface import Loaded
 
 __all__ = ["Supervisor"]
@@ -32,10 +31,10 @@ _READ_AGAIN_S: Final = 1.0
 
 
 class _Read(msgspec.Struct, frozen=True):
-    """An instance was read from the store, or could not be."""
+    """Instances were read from the store; those that are not in `found` could not be, or are not there."""
 
-    instance_id: InstanceId
-    found: "tuple[Blueprint, Loaded, list[CommandRow]] | None"
+    instance_ids: tuple[InstanceId, ...]
+    found: "dict[InstanceId, tuple[Blueprint, Loaded]]"
     error: BaseException | None = None
 
 
@@ -70,11 +69,10 @@ class Supervisor(AsyncActor):
             case LaunchNew():
                 self._launch_new(message)
             case Adopt():
-                if self._staff.directory.get(message.instance_id) is None:
-                    self._unclean.add(message.instance_id)
-                    self._read(message.instance_id)
+                self._adopt(message)
             case _Read():
-                self._on_read(message)
+                for instance_id in message.instance_ids:
+                    self._on_read(instance_id, message)
             case Rebuild():
                 if self._staff.directory.get(message.instance_id) is None:
                     self._read(message.instance_id)
@@ -106,52 +104,64 @@ class Supervisor(AsyncActor):
         awaits = self._staff.directory.awaits
         self._asked[instance_id] = [*filter(awaits, self._asked.get(instance_id, ())), command_id]
 
+    def _adopt(self, message: Adopt) -> None:
+        directory = self._staff.directory
+        fresh = [i for i in message.instance_ids if directory.get(i) is None and i not in self._reading]
+        self._unclean.update(fresh)
+        self._reading.update((instance_id, []) for instance_id in fresh)
+        self._spawn_fetch(tuple(fresh))
+
     def _read(self, instance_id: InstanceId) -> list[InstanceMessage]:
         """Begin to read an instance back; gives the list of what is to be handed to it afterwards."""
         waiting = self._reading.get(instance_id)
         if waiting is None:
             waiting = self._reading[instance_id] = []
-            self.dispatcher.spawn(self._fetch(instance_id), owner=self.actor_ref, on_done=self._fetched(instance_id))
+            self._spawn_fetch((instance_id,))
         return waiting
 
-    async def _fetch(self, instance_id: InstanceId) -> _Read:
-        store, blueprints = self._staff.store, self._staff.blueprints
-        loaded = await store.load(instance_id)
-        if loaded is None:
-            return _Read(instance_id, None)
-        blueprint = blueprints.get(loaded.row.version)
-        if blueprint is None:
-            row = await store.definition(loaded.row.version)
-            if row is None:
-                raise StoreCorrupt(f"instance {instance_id} names a version that is not stored: {loaded.row.version}")
-            blueprint = blueprints.decode(row.canonical, row.version)
-        return _Read(instance_id, (blueprint, loaded, await store.commands(instance_id)))
-
-    def _fetched(self, instance_id: InstanceId) -> Any:
+    def _spawn_fetch(self, instance_ids: tuple[InstanceId, ...]) -> None:
         ref = self.actor_ref
 
         def tell(outcome: object) -> None:
-            if isinstance(outcome, BaseException):
-                ref.tell(_Read(instance_id, None, outcome))
-            else:
-                ref.tell(outcome)
+            failed = isinstance(outcome, BaseException)
+            ref.tell(_Read(instance_ids, {}, outcome) if failed else outcome)  # type: ignore[arg-type]
 
-        return tell
+        self.dispatcher.spawn(self._fetch(instance_ids), owner=ref, on_done=tell)
 
-    def _on_read(self, message: _Read) -> None:
-        instance_id = message.instance_id
+    async def _fetch(self, instance_ids: tuple[InstanceId, ...]) -> _Read:
+        loaded = await self._staff.store.load(instance_ids)
+        blueprints, error = {}, None
+        for version in {found.row.version for found in loaded.values()}:
+            try:
+                blueprints[version] = await self._blueprint(version)
+            except StoreCorrupt as broken:  # its instances stay where they are, the others go on
+                error = broken
+        found = {i: (blueprints[it.row.version], it) for i, it in loaded.items() if it.row.version in blueprints}
+        return _Read(instance_ids, found, error)
+
+    async def _blueprint(self, version: Version) -> Blueprint:
+        known = self._staff.blueprints.get(version)
+        if known is not None:
+            return known
+        row = await self._staff.store.definition(version)
+        if row is None:
+            raise StoreCorrupt(f"an instance names a version that is not stored: {version}")
+        return self._staff.blueprints.decode(row.canonical, row.version)
+
+    def _on_read(self, instance_id: InstanceId, message: _Read) -> None:
         waiting = self._reading.pop(instance_id, [])
-        if message.found is None:
+        found = message.found.get(instance_id)
+        if found is None:
             self._refuse(instance_id, waiting, message.error or NotFound("instance", instance_id))
             return
-        blueprint, loaded, commands = message.found
+        blueprint, loaded = found
         clean = self._was_here(instance_id)
         self._staff.ambient.probe.reach("recovery.loaded")
         plan = Plan.load(
             blueprint.shape,
             loaded.row,
             loaded.tasks,
-            commands,
+            loaded.commands,
             last_seq=loaded.last_seq,
             max_recoveries=self._staff.settings.max_recoveries,
         )

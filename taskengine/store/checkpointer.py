@@ -142,9 +142,12 @@ class Checkpointer:
                 self._metrics.gauge("commit.backlog", self._rows)
                 self._flying = ()
                 self._settled.append(batch)
-                # Not called but queued: the next batch goes to the database within this turn of the loop, its
-                # predecessor's callers hear in the next one.
-                asyncio.get_running_loop().call_soon(self._acknowledge)
+                if self._waiting:
+                    # Not called but queued: the next batch goes to the database within this turn of the loop, its
+                    # predecessor's callers hear in the next one.
+                    asyncio.get_running_loop().call_soon(self._acknowledge)
+                else:
+                    self._acknowledge()
         except Exception as exc:
             self._log.error("commit.fatal", exc=exc)
             if not self._over:

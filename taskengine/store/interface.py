@@ -29,11 +29,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """An instance as an actor is rebuilt from, of one moment.
 
     tasks     by ordinal, only those that have rows; result and error are UNSET
+    commands  in the order in which they were committed
     last_seq  of its events, 0: none
     """
 
     row: InstanceRow
     tasks: list[TaskRow]
+    commands: list[CommandRow]
     last_seq: int
 
 
@@ -111,8 +113,8 @@ class Store(Protocol):
         """Instances that are not at their end, by (created_us, id); read in pages, so of no single moment."""
         ...
 
-    async def load(self, instance_id: InstanceId) -> Loaded | None:
-        """The instance, its tasks and its revision, of one moment."""
+    async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
+        """What actors are rebuilt from, all of one moment; unknown ids are left out. A few hundred at a time."""
         ...
 
     async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:

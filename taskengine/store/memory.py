@@ -154,17 +154,21 @@ class MemoryStore:
             if row.phase is not Phase.END:
                 yield row
 
-    async def load(self, instance_id: InstanceId) -> Loaded | None:
-        rows = self._tables()
-        row = rows.instances.get(instance_id)
-        if row is None:
-            return None
-        unset = msgspec.UNSET
-        tasks = [
-            msgspec.structs.replace(task, result=unset, error=unset)
-            for _, task in sorted(rows.tasks.get(instance_id, {}).items())
-        ]
-        return Loaded(row=row, tasks=tasks, last_seq=max(rows.events.get(instance_id, ()), default=0))
+    async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
+        known = self._tables().instances
+        return {instance_id: self._load(instance_id) for instance_id in instance_ids if instance_id in known}
+
+    def _load(self, instance_id: InstanceId) -> Loaded:
+        rows, unset = self._tables(), msgspec.UNSET
+        return Loaded(
+            row=rows.instances[instance_id],
+            tasks=[
+                msgspec.structs.replace(task, result=unset, error=unset)
+                for _, task in sorted(rows.tasks.get(instance_id, {}).items())
+            ],
+            commands=list(rows.commands.get(instance_id, {}).values()),
+            last_seq=max(rows.events.get(instance_id, ()), default=0),
+        )
 
     async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
         tasks = self._tables().tasks.get(instance_id, {})

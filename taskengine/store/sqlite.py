@@ -246,18 +246,24 @@ class SqliteStore:
             lambda db: [codec.instance_row(found) for found in db.execute(query + tail, (*values, *more))]
         )
 
-    async def load(self, instance_id: InstanceId) -> Loaded | None:
-        return await self._read(lambda db: self._load(db, instance_id))
+    async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
+        return await self._read(lambda db: self._load(db, list(instance_ids)))
 
-    def _load(self, db: sqlite3.Connection, instance_id: InstanceId) -> Loaded | None:
-        db.execute("BEGIN")  # the three queries see one moment
-        query, values = _where(self._sql["instance_columns"], [("id = ?", (instance_id,))])
-        found = db.execute(query, values).fetchone()
-        if found is None:
-            return None
-        tasks = [codec.task_row(task) for task in db.execute(self._sql["light_tasks"], (instance_id,))]
-        (last_seq,) = db.execute(self._sql["last_seq"], (instance_id,)).fetchone()
-        return Loaded(row=codec.instance_row(found), tasks=tasks, last_seq=last_seq)
+    def _load(self, db: sqlite3.Connection, instance_ids: list[InstanceId]) -> dict[InstanceId, Loaded]:
+        wanted = (msgspec.json.encode(instance_ids).decode(),)
+        db.execute("BEGIN")  # the four queries see one moment
+        query, _ = _where(self._sql["instance_columns"], [("id IN (SELECT value FROM json_each(?))", wanted)])
+        loaded = {
+            row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0)
+            for row in map(codec.instance_row, db.execute(query, wanted))
+        }
+        for instance_id, *task in db.execute(self._sql["light_tasks"], wanted):
+            loaded[instance_id].tasks.append(codec.task_row(task))
+        for instance_id, *command in db.execute(self._sql["commands_of"], wanted):
+            loaded[instance_id].commands.append(codec.command_row(command))
+        for instance_id, last_seq in db.execute(self._sql["last_seqs"], wanted):
+            loaded[instance_id] = msgspec.structs.replace(loaded[instance_id], last_seq=last_seq)
+        return loaded
 
     async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
         return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]

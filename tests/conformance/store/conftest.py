@@ -172,7 +172,7 @@ async def _everything(store: Store) -> dict[str, Any]:
     for row in await store.instances(limit=1000, descending=False):
         found[row.id] = {
             "row": row,
-            "loaded": await store.load(row.id),
+            "loaded": await store.load([row.id]),
             "tasks": await store.tasks(row.id),
             "events": await store.events(row.id),
             "attempts": await store.attempts(row.id),

@@ -67,7 +67,7 @@ async def test_every_row_of_a_decision_is_there(store: Store, rows: Any) -> None
     assert await store.attempts("i") == [attempt]
     assert await store.events("i") == [decision.event]
     assert await store.command("i", "c") == command
-    loaded = await store.load("i")
+    loaded = (await store.load(["i"]))["i"]
     assert loaded is not None
     light = msgspec.structs.replace(task, result=msgspec.UNSET, error=msgspec.UNSET)
     assert (loaded.row, loaded.tasks, loaded.last_seq) == (instance, [light], 9)
@@ -183,7 +183,7 @@ async def test_a_refused_batch_leaves_nothing(store: Store, rows: Any, everythin
         await rows.commit(store, rows.start("j"), definition, FunctionRow(name="f", path="m:f"), good, bad)
     assert await everything(store) == before
     await rows.commit(store, good)
-    assert (await store.load("i")).last_seq == 2
+    assert (await store.load(["i"]))["i"].last_seq == 2
 
 
 async def test_a_batch_that_is_sent_again_has_no_second_effect(store: Store, rows: Any, everything: Any) -> None:

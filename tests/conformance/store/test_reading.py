@@ -15,7 +15,7 @@ ENDED = {"phase": Phase.END, "final": InstanceState.SUCCESS}
 
 async def test_what_is_not_there_is_none_or_empty(store: Store) -> None:
     assert await store.instance("i") is None
-    assert await store.load("i") is None
+    assert await store.load(["i"]) == {}
     assert await store.command("i", "c") is None
     assert await store.instances() == await store.tasks("i") == await store.events("i") == []
     assert await store.attempts("i") == await store.commands("i") == await store.functions() == []
@@ -95,7 +95,7 @@ async def test_tasks_come_by_ordinal_in_pages(store: Store, rows: Any) -> None:
     assert [task.ordinal for task in await store.tasks("i")] == [0, 2, 7, 10]
     assert [task.ordinal for task in await store.tasks("i", limit=2)] == [0, 2]
     assert [task.ordinal for task in await store.tasks("i", after=2, limit=5)] == [7, 10]
-    loaded = await store.load("i")
+    loaded = (await store.load(["i"]))["i"]
     assert loaded is not None
     assert [(task.ordinal, task.result) for task in loaded.tasks] == [(o, msgspec.UNSET) for o in (0, 2, 7, 10)]
 
@@ -117,7 +117,7 @@ async def test_events_come_by_seq_in_pages(store: Store, rows: Any) -> None:
     assert [event.seq for event in await store.events("i")] == [1, 2, 3, 4, 5, 6, 7]
     assert [event.seq for event in await store.events("i", after=2, limit=3)] == [3, 4, 5]
     assert await store.events("i", after=7) == []
-    assert (await store.load("i")).last_seq == 7
+    assert (await store.load(["i"]))["i"].last_seq == 7
 
 
 async def test_attempts_come_by_task_and_number(store: Store, rows: Any) -> None:
@@ -176,3 +176,15 @@ async def test_the_status_tells_what_the_store_is(store: Store, rows: Any, backe
     assert backend.name in status.address
     assert (status.schema > 0) is backend.migrates
     assert (status.size_bytes > 0) is backend.measures
+
+
+async def test_several_instances_are_loaded_at_once_each_with_its_own(store: Store, rows: Any) -> None:
+    for name in ("a", "b"):
+        await rows.commit(store, rows.start(name))
+    loaded = await store.load(["b", "a", "nobody"])
+    assert sorted(loaded) == ["a", "b"]
+    for name in ("a", "b"):
+        assert loaded[name] == (await store.load([name]))[name]
+        assert loaded[name].row.id == name
+        assert loaded[name].commands == await store.commands(name)
+    assert await store.load([]) == {}

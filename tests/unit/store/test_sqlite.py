@@ -244,7 +244,7 @@ async def test_a_reader_sees_only_what_is_committed(new: New, path: Path, make: 
     assert [await it.instance("a") for it in (store, reader)] == [None, None]
     go.set()
     await commit
-    assert [(await it.load("a")).last_seq for it in (store, reader)] == [1, 1]
+    assert [(await it.load(["a"]))["a"].last_seq for it in (store, reader)] == [1, 1]
 
 
 async def test_an_instance_is_loaded_as_of_one_moment(
@@ -260,14 +260,13 @@ async def test_an_instance_is_loaded_as_of_one_moment(
         return task_row(values)
 
     monkeypatch.setattr(codec, "task_row", slow)
-    load = asyncio.get_running_loop().create_task(store.load("a"))
+    load = asyncio.get_running_loop().create_task(store.load(["a"]))
     assert await asyncio.to_thread(reading.wait, 10)
     await store.commit(_batch(store, 2, make.move("a", 2)))
     go.set()
-    loaded = await load
-    assert loaded is not None
+    loaded = (await load)["a"]
     assert (loaded.tasks[0].state, loaded.last_seq) == (TaskState.READY, 1)
-    assert (await store.load("a")).last_seq == 2
+    assert (await store.load(["a"]))["a"].last_seq == 2
 
 
 async def test_a_cancelled_wait_neither_stops_a_commit_nor_mixes_up_answers(store: SqliteStore, make: Any) -> None:

@@ -80,14 +80,15 @@ SELECT count(*) FROM instances;
 -- name: count_by_state
 SELECT state, count(*) FROM instances GROUP BY state;
 
--- name: last_seq
-SELECT coalesce(max(seq), 0) FROM events WHERE instance_id = ?;
+-- name: last_seqs
+SELECT i.value, (SELECT max(seq) FROM events WHERE instance_id = i.value)
+FROM json_each(?) AS i WHERE EXISTS (SELECT 1 FROM events WHERE instance_id = i.value);
 
 -- name: light_tasks
 SELECT
-    ordinal, name, state, attempt, tries, parent, CAST(spec AS BLOB), added_by, begun, due_us, park, key, body_seq,
+    instance_id, ordinal, name, state, attempt, tries, parent, CAST(spec AS BLOB), added_by, begun, due_us, park, key, body_seq,
     losses, suspect, reason, started_us, finished_us
-FROM tasks WHERE instance_id = ? ORDER BY ordinal;
+FROM tasks WHERE instance_id IN (SELECT value FROM json_each(?)) ORDER BY instance_id, ordinal;
 
 -- name: whole_tasks
 SELECT
@@ -124,6 +125,10 @@ SELECT id, kind, CAST(answer AS BLOB) FROM commands WHERE instance_id = ? AND id
 
 -- name: commands
 SELECT id, kind, CAST(answer AS BLOB) FROM commands WHERE instance_id = ? ORDER BY rowid;
+
+-- name: commands_of
+SELECT instance_id, id, kind, CAST(answer AS BLOB) FROM commands
+WHERE instance_id IN (SELECT value FROM json_each(?)) ORDER BY rowid;
 
 -- name: definition
 SELECT version, workflow_id, CAST(canonical AS BLOB), created_us FROM definitions WHERE version = ?;
