@@ -33,8 +33,8 @@ format: $(READY) ## Rewrite the code in the house format
 bench: $(READY) ## Run the benchmarks
 	@$(BIN)/python -m benchmarks
 
-torture: $(READY) ## Run the long tests: many seeds, kills, big graphs
-	@TASKENGINE_TORTURE=1 $(BIN)/pytest -m torture -q
+torture: $(READY) ## Run the long tests and write docs/torture.md: many seeds, kills, big graphs
+	@$(BIN)/python tests/torture/report.py
 
 clean: ## Remove .venv, caches and built files
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

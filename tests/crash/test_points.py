@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from torture.figures import note
 
 from taskengine.probe import POINTS
 
@@ -57,3 +58,5 @@ def test_a_kill_at_another_time_loses_nothing_either(make_lives: Callable[..., A
     kill_at(lives, point, times)
     lives.finish()
     assert lives.faults() == []
+    figures = {"kills": lives.kills, "instances": lives.instances, "recovery_s": lives.recovery_s}
+    note("named points", seed=lives.seed, point=point, times=times, **figures)
