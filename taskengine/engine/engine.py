@@ -13,6 +13,7 @@ from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory, Watch
 from taskengine.engine.instance import start_key
+from taskengine.engine.linger import Linger
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
 from taskengine.engine.reading import Reading
 from taskengine.engine.runner import Runner
@@ -112,6 +113,7 @@ class Engine:
             timers=Timers(self._ambient.clock, self._ambient.log),
             bus=self.bus,
             runner=dispatcher.start(Runner, self._settings.slots, self._directory, key="runner"),
+            linger=Linger(self._ambient.clock),
         )
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
         for row in self.registry.rows():
@@ -149,6 +151,7 @@ class Engine:
             if staff is not None and dispatcher is not None:
                 staff.runner.tell(Closing())
                 await self._drain(staff, grace_s)
+                staff.linger.close()
                 staff.timers.close()
                 await staff.checkpointer.stop()
         finally:

@@ -17,7 +17,6 @@ from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.inputs import Given
 from taskengine.engine.mail import (
-    FLUSH,
     Committed,
     Deliver,
     Drain,
@@ -55,7 +54,6 @@ from taskengine.model.states import InstanceState
 __all__ = ["InstanceActor", "start_key"]
 
 _ROWS_PER_DECISION: Final = 512
-_LINGER_S: Final = 0.05
 _PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -82,7 +80,6 @@ class InstanceActor(AsyncActor):
         self._flying: deque[tuple[Decision, list[Effect]]] = deque()
         self._dues: list[int] = []
         self._continuing = False
-        self._flush_armed = False
         self._unanswered = 0  # decisions of which the checkpointer has not said how they ended
         self._fresh = False
         self._recovering = False
@@ -107,7 +104,6 @@ class InstanceActor(AsyncActor):
                 self._interrupt_all()
                 return
             case Flush():
-                self._flush_armed = False
                 self._cut()
                 return
             case TaskDue() | DeadlineDue():
@@ -142,6 +138,7 @@ class InstanceActor(AsyncActor):
     def _cut(self) -> None:
         decision, effects = self._plan.cut(self._staff.ambient.clock.now_us())
         if decision is not None:
+            self._staff.linger.done(self.actor_ref)
             self._flying.append((decision, effects))
             self._unanswered += 1
             self._staff.checkpointer.save(decision, self._acknowledge)
@@ -156,10 +153,8 @@ class InstanceActor(AsyncActor):
         """
         if self._plan.ledger.urgent or self._plan.effects:
             self._cut()
-        elif self._plan.ledger.dirty_rows and not self._flush_armed:
-            self._flush_armed = True
-            clock, ref = self._staff.ambient.clock, self.actor_ref
-            clock.call_at(clock.monotonic() + _LINGER_S, lambda: ref.tell(FLUSH))
+        elif self._plan.ledger.dirty_rows:
+            self._staff.linger.add(self.actor_ref)
 
     def _launch_granted(self) -> None:
         for launch in self._plan.take_launches():

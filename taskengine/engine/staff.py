@@ -7,6 +7,7 @@ from taskengine.ambient import Ambient
 from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprints
 from taskengine.engine.directory import Directory
+from taskengine.engine.linger import Linger
 from taskengine.engine.runner import Runner
 from taskengine.functions import Caller, Registry
 from taskengine.store.checkpointer import Checkpointer
@@ -56,3 +57,4 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     timers: Timers
     bus: Bus
     runner: ActorRef[Runner]
+    linger: Linger
