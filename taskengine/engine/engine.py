@@ -112,7 +112,7 @@ class Engine:
             caller=caller,
             timers=Timers(self._ambient.clock, self._ambient.log),
             bus=self.bus,
-            runner=dispatcher.start(Runner, self._settings.slots, self._directory, key="runner"),
+            runner=Runner(self._settings.slots, self._directory),
             linger=Linger(self._ambient.clock),
         )
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
@@ -149,7 +149,7 @@ class Engine:
         self._stopped = True
         try:
             if staff is not None and dispatcher is not None:
-                staff.runner.tell(Closing())
+                staff.runner.close()
                 await self._drain(staff, grace_s)
                 staff.linger.close()
                 staff.timers.close()
@@ -166,16 +166,15 @@ class Engine:
         refs = self._directory.refs()
         for ref in refs:
             ref.tell(Drain())
-        await self._quiet(staff)
+        await self._quiet()
         await staff.caller.stop(grace_s)
-        await self._quiet(staff)
+        await self._quiet()
 
-    async def _quiet(self, staff: Staff) -> None:
+    async def _quiet(self) -> None:
         """Let the actors work off what they have been told; bounded, since a busy engine never rests."""
         for _ in range(1000):
             await asyncio.sleep(0)
-            dispatcher = staff.runner.dispatcher
-            if not any(info.depth for info in dispatcher.snapshot()):
+            if not any(info.depth for info in self.actors()):
                 return
 
     async def __aenter__(self) -> Self:

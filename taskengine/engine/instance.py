@@ -16,17 +16,7 @@ from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.inputs import Given
-from taskengine.engine.mail import (
-    Committed,
-    Deliver,
-    Drain,
-    Flush,
-    Interrupted,
-    Landed,
-    Offers,
-    Orphaned,
-    Released,
-)
+from taskengine.engine.mail import Committed, Deliver, Drain, Flush, Interrupted, Landed, Orphaned
 from taskengine.engine.planner import (
     Answer,
     Arm,
@@ -47,7 +37,7 @@ from taskengine.engine.task import Assignment, TaskActor
 from taskengine.errors import UnknownFunction
 from taskengine.model.events import Event
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
-from taskengine.model.messages import Continue, DeadlineDue, Recovered, Settled, Start, TaskDue
+from taskengine.model.messages import Continue, DeadlineDue, Granted, Recovered, Settled, Start, TaskDue
 from taskengine.model.records import Decision, Outcome
 from taskengine.model.states import InstanceState
 
@@ -217,7 +207,7 @@ class InstanceActor(AsyncActor):
                 case Launch():
                     self._launch(effect)
                 case Decline():
-                    self._staff.runner.tell(Released(self._id, effect.ordinal, effect.attempt))
+                    self._staff.runner.release(self._id, effect.ordinal, effect.attempt)
                 case Interrupt():
                     self._interrupt(effect)
                 case Arm():
@@ -229,9 +219,14 @@ class InstanceActor(AsyncActor):
                 case Ended():
                     self._count_end(effect.state)
         if offers:
-            self._staff.runner.tell(Offers(self._id, tuple(offers)))
+            self._ask_for_slots(offers)
         if alone:
-            self._staff.runner.tell(Offers(self._id, tuple(alone), alone=True))
+            self._ask_for_slots(alone, alone=True)
+
+    def _ask_for_slots(self, offers: list[tuple[Ordinal, int]], *, alone: bool = False) -> None:
+        now_us = self._staff.ambient.clock.now_us()
+        for ordinal, attempt in self._staff.runner.request(self._id, offers, alone=alone):
+            decide(self._plan, Granted(ordinal, attempt), now_us)
 
     def _launch(self, effect: Launch) -> None:
         ref = self.dispatcher.start(

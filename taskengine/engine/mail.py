@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.ids import InstanceId
 from taskengine.model.messages import InstanceMessage
 from taskengine.model.records import InstanceRow
 
@@ -17,17 +17,14 @@ __all__ = [
     "Deliver",
     "Drain",
     "Flush",
-    "Forget",
     "Found",
     "GraceOver",
     "Interrupted",
     "Landed",
     "LaunchNew",
-    "Offers",
     "Orphaned",
     "OutOfTime",
     "Rebuild",
-    "Released",
     "Unreadable",
 ]
 
@@ -47,30 +44,8 @@ class Flush(msgspec.Struct, frozen=True, gc=False, tag="instance.flush"):
 FLUSH: Final = Flush()
 
 
-class Offers(msgspec.Struct, frozen=True, tag="runner.offers"):
-    """Committed attempts that want a slot, in order; `alone` says that they do not stand others of that kind."""
-
-    instance_id: InstanceId
-    offers: tuple[tuple[Ordinal, int], ...]
-    alone: bool = False
-
-
-class Released(msgspec.Struct, frozen=True, gc=False, tag="runner.released"):
-    """A slot is free again: its body has really ended, or the grant was declined."""
-
-    instance_id: InstanceId
-    ordinal: Ordinal
-    attempt: int
-
-
-class Forget(msgspec.Struct, frozen=True, gc=False, tag="runner.forget"):
-    """The instance's actor is gone: drop its offers and take back what was granted to it and has no body."""
-
-    instance_id: InstanceId
-
-
-class Closing(msgspec.Struct, frozen=True, gc=False, tag="runner.closing"):
-    """The runner grants nothing any more, the supervisor builds nothing anew."""
+class Closing(msgspec.Struct, frozen=True, gc=False, tag="supervisor.closing"):
+    """Build nothing anew."""
 
 
 class Interrupted(msgspec.Struct, frozen=True, gc=False, tag="task.interrupted"):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from taskengine.actors import ActorRef, Timers
+from taskengine.actors import Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprints
@@ -56,5 +56,5 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     caller: Caller
     timers: Timers
     bus: Bus
-    runner: ActorRef[Runner]
+    runner: Runner
     linger: Linger

@@ -7,7 +7,7 @@ import msgspec
 from taskengine.actors import ActorRef, AsyncActor, ChildEnded, Restart, on_child_exit
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.instance import InstanceActor, start_key
-from taskengine.engine.mail import Adopt, Closing, Deliver, Forget, Landed, LaunchNew, Orphaned, Rebuild
+from taskengine.engine.mail import Adopt, Closing, Deliver, Landed, LaunchNew, Orphaned, Rebuild
 from taskengine.engine.planner import Answer, Plan
 from taskengine.engine.staff import Staff
 from taskengine.errors import (
@@ -234,7 +234,7 @@ class Supervisor(AsyncActor):
         if present is not None and present.is_alive():
             return  # it left, and is already back
         self._staff.directory.leave(instance_id)
-        self._staff.runner.tell(Forget(instance_id))
+        self._staff.runner.forget(instance_id)
         if ended.error is None:
             self._asked.pop(instance_id, None)
             if self._failures_s.pop(instance_id, None):

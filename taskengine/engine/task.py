@@ -9,7 +9,7 @@ from taskengine.bus import LogFrame, ProgressFrame
 from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.blueprint import Step
 from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
-from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Released, Unreadable
+from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Unreadable
 from taskengine.engine.staff import Staff
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
@@ -191,12 +191,11 @@ class TaskActor(AsyncActor):
 
     def _call(self, job: JobFunction, info: CallInfo) -> None:
         ref, runner, bodies = self.actor_ref, self._staff.runner, self._staff.directory.bodies
-        released = Released(self._work.instance_id, self._work.ordinal, self._work.attempt)
-        body = (released.instance_id, released.ordinal, released.attempt)
+        body = (self._work.instance_id, self._work.ordinal, self._work.attempt)
 
         def on_done(outcome: Returned | Raised | Parked) -> None:
             bodies.discard(body)
-            runner.tell(released)
+            runner.release(*body)
             if ref.is_alive():
                 ref.tell(outcome)
 
@@ -330,7 +329,7 @@ class TaskActor(AsyncActor):
             parent.tell(report)
 
     def _release(self) -> None:
-        self._staff.runner.tell(Released(self._work.instance_id, self._work.ordinal, self._work.attempt))
+        self._staff.runner.release(self._work.instance_id, self._work.ordinal, self._work.attempt)
 
     def _clean_up(self) -> None:
         for timer in (self._timer, self._grace):
