@@ -118,6 +118,28 @@ class Dispatcher(RunQueue):
             self.post(ref, ADOPT)
         return ref
 
+    def start_now(self, actor_class: type[A], *args: Any, parent: ActorRef[Any] | None = None) -> ActorRef[A]:
+        """`start` whose `on_start` has run when it returns; for a handler that starts many short lives.
+
+        It spares a turn. A failure in `on_start` ends the new actor and not the caller. Loop thread only.
+        """
+        self._require_loop("start_now")
+        home = self._household(parent)
+        actor = actor_class.__new__(actor_class)
+        actor._actor_ref = ref = ActorRef(self, actor, parent, None)
+        self._adopt(ref, home)
+        try:
+            actor.__init__(*args)  # type: ignore[misc]  # __new__ without __init__ is ours
+        except BaseException:
+            self._discard(ref)
+            raise
+        if actor_class._begins:
+            try:
+                actor.on_start()
+            except BaseException as exc:
+                self._failed(ref, actor, exc, hook=False)
+        return ref
+
     def spawn(
         self,
         coro: Coroutine[Any, Any, Any],

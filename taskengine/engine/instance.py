@@ -229,9 +229,8 @@ class InstanceActor(AsyncActor):
             decide(self._plan, Granted(ordinal, attempt), now_us)
 
     def _launch(self, effect: Launch) -> None:
-        ref = self.dispatcher.start(
-            TaskActor, self._staff, self._assignment(effect.ordinal, effect.attempt), parent=self.actor_ref
-        )
+        work = self._assignment(effect.ordinal, effect.attempt)
+        ref = self.dispatcher.start_now(TaskActor, self._staff, work, parent=self.actor_ref)
         self._bodies[effect.ordinal] = (effect.attempt, ref)
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:

@@ -441,3 +441,29 @@ class TestSpawn:
         release.set()
         await turns()
         assert outcomes == ["late"]
+
+
+async def test_an_actor_started_now_has_begun_when_the_call_returns_and_its_failure_is_its_own() -> None:
+    began: list[str] = []
+
+    class Child(AsyncActor):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_start(self) -> None:
+            began.append(self.name)
+            if self.name == "坏":
+                raise RuntimeError("on_start")
+
+    class Parent(AsyncActor):
+        def on_receive(self, message: str) -> bool:
+            ref = self.dispatcher.start_now(Child, message, parent=self.actor_ref)
+            return began[-1] == message and ref.is_alive()
+
+    system = Dispatcher()
+    parent = system.start(Parent)
+    assert await parent.ask("好") is True
+    assert await parent.ask("坏") is False
+    assert parent.is_alive()
+    await system.stop()
+    assert system.alive == 0
