@@ -26,6 +26,7 @@ class Lives:
         self.kills = 0
         self.recovery_s: list[float] = []
         self.said = ""
+        self.extra: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -34,6 +35,7 @@ class Lives:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
             "TASKENGINE_TEST_EFFECTS": str(self.folder / "effects.log"),
             "TASKENGINE_TEST_DATABASE": str(self.folder / "engine.db"),
+            **self.extra,
         }
 
     def command(self, *options: str) -> Sequence[str]:

@@ -34,6 +34,19 @@ def forget_last_batch() -> None:
     SqliteStore.commit = lazy  # type: ignore[method-assign]
 
 
+def no_sync() -> None:
+    """SQLite leaves it to the system when its writes reach the disk."""
+    from taskengine.store import sqlite
+
+    set_up = sqlite._set_up_writer
+
+    def careless(db: Any) -> None:
+        set_up(db)
+        db.execute("PRAGMA synchronous = OFF")
+
+    sqlite._set_up_writer = careless
+
+
 def repeat_messages() -> None:
     """Every grant and every report arrives twice. The fence must make this harmless."""
     from taskengine.engine.instance import InstanceActor
@@ -106,6 +119,7 @@ SABOTAGES: dict[str, Callable[[], None]] = {
     "ack_early": ack_early,
     "forget_last_batch": forget_last_batch,
     "no_fence": no_fence,
+    "no_sync": no_sync,
     "repeat_messages": repeat_messages,
     "run_again": run_again,
     "start_early": start_early,

@@ -98,9 +98,9 @@ def run_and_kill(lives: Any, kills: int, seed: int) -> Runs:
     runs, rng = Runs(lives.folder, lives), random.Random(seed)
     file = lives.folder / "流程.yaml"
     file.write_text(to_yaml(definition(seed, 0)), encoding="utf-8")
-    code = runs.killed_once_it_works(runs.command("run", str(file)), rng.uniform(0.0, 0.3))
+    code = runs.killed_once_it_works(runs.command("run", str(file)), rng.uniform(0.0, 0.1))
     while code == KILLED and runs.kills < kills:
-        code = runs.killed_once_it_works(runs.command("run", "--resume"), rng.uniform(0.0, 0.15))
+        code = runs.killed_once_it_works(runs.command("run", "--resume"), rng.uniform(0.0, 0.1))
     if code == KILLED:
         code = runs.until_end_or(runs.command("run", "--resume"), LIMIT_S)
     assert code in (0, NOTHING_LEFT), runs.said.decode()  # killed between its end and its exit, it has ended

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from engine.worlds import LIMIT_S, World, eventually, flow, live_actors, states, until_task
+from engine.worlds import LIMIT_S, World, eventually, flow, in_time, live_actors, states, until_task
 
 from taskengine.clock import Micros
 from taskengine.errors import NotFound, WaitTimeout
@@ -99,7 +99,11 @@ async def test_a_sleep_keeps_its_due_time_over_a_restart(sqlite_world: World) ->
     await clock.advance(39)
     assert await states(second, instance) == {"等": "Waiting"}
     await clock.advance(2)
-    assert (await second.wait_for_instance(instance, LIMIT_S)).status == "Success"
+
+    async def slept() -> bool:
+        return (await second.get_instance(instance)).status == "Success"
+
+    await in_time(clock, slept)
     assert await second.result(instance) == {"等": {"slept": 100.0}}
 
 

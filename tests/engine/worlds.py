@@ -95,6 +95,17 @@ async def eventually(holds: Callable[[], Any], what: str = "") -> Any:
         await asyncio.sleep(0.001)  # gives way to the store's thread, whatever the clock of the test says
 
 
+async def in_time(clock: ManualClock, holds: Callable[[], Any]) -> None:
+    """As `eventually`, while the test's time goes on: a timer that is armed when it is due needs time to move."""
+
+    async def moved() -> Any:
+        await clock.advance(0.001)
+        found = holds()
+        return await found if asyncio.iscoroutine(found) else found
+
+    await eventually(moved)
+
+
 async def states(engine: Engine, instance_id: str) -> dict[str, str]:
     return {task.name: task.status.value for task in await engine.get_tasks(instance_id)}
 
