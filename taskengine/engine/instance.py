@@ -94,7 +94,7 @@ class InstanceActor(AsyncActor):
                 self._interrupt_all()
                 return
             case Flush():
-                self._cut()
+                self._cut(lingering=True)
                 return
             case TaskDue() | DeadlineDue():
                 self._forget_past_dues()
@@ -125,10 +125,9 @@ class InstanceActor(AsyncActor):
 
     # -- decide, save ------------------------------------------------------------------------------------------
 
-    def _cut(self) -> None:
-        decision, effects = self._plan.cut(self._staff.ambient.clock.now_us())
+    def _cut(self, *, lingering: bool = False) -> None:
+        decision, effects = self._plan.cut(self._staff.ambient.clock.now_us(), lingering=lingering)
         if decision is not None:
-            self._staff.linger.done(self.actor_ref)
             self._flying.append((decision, effects))
             self._unanswered += 1
             self._staff.checkpointer.save(decision, self._acknowledge)
@@ -136,14 +135,15 @@ class InstanceActor(AsyncActor):
             self._perform_after_last(effects)
 
     def _cut_if_urgent(self) -> None:
-        """Dispatches alone are not worth a commit: they ride with the next decision, soon to come.
+        """Dispatches alone are not worth a commit: most bodies end before a row of theirs would be written.
 
-        A body that takes longer gets its Running row a moment later, for whoever watches, and so that a crash is
-        laid at its door.
+        One that takes longer gets its Running row a moment later, for whoever watches, and so that a crash is laid
+        at its door.
         """
-        if self._plan.ledger.urgent or self._plan.effects:
+        ledger = self._plan.ledger
+        if ledger.urgent or self._plan.effects:
             self._cut()
-        elif self._plan.ledger.dirty_rows:
+        if ledger.lingering:
             self._staff.linger.add(self.actor_ref)
 
     def _launch_granted(self) -> None:

@@ -12,7 +12,7 @@ SPAN_S: Final = 0.05
 
 
 class Linger:
-    """Instances whose dispatches are not written yet: told `Flush` after one to two spans, unless they did it before.
+    """Instances whose dispatches are not written yet: told `Flush` after one to two spans.
 
     One timer for all, since most bodies are over before it fires. Belongs to the loop's thread.
     """
@@ -29,12 +29,6 @@ class Linger:
             self._young[ref] = None
             if self._timer is None:
                 self._arm()
-
-    def done(self, ref: ActorRef[Any]) -> None:
-        """Its rows are on their way."""
-        if self._young or self._old:
-            self._young.pop(ref, None)
-            self._old.pop(ref, None)
 
     def close(self) -> None:
         """Nobody is told any more."""

@@ -107,9 +107,8 @@ class World:
             self.launch(launch)
             if self.plan is not life:
                 return  # the body has killed the process
-        if not self.plan.ledger.urgent and not self.plan.effects and self.rng.random() < 0.5:
-            return  # a dispatch may ride with the next decision
-        decision, effects = self.plan.cut(Micros(self.now))
+        # A dispatch may wait for the next decision, or for its task's end.
+        decision, effects = self.plan.cut(Micros(self.now), lingering=self.rng.random() < 0.3)
         if decision is not None:
             self.decided.apply(decision)
             self.check_memory()
@@ -210,6 +209,10 @@ class World:
         ledger = self.plan.ledger
         for task in ledger.tasks:
             row = self.decided.tasks.get(task.ordinal)
+            if task.ordinal in ledger.lingering:
+                assert row is not None, "it was offered"
+                assert (row.state, row.attempt) == (TaskState.READY, task.attempt)
+                continue
             wanted = ledger.task_row(task)
             if row is None:
                 assert task.state is TaskState.PENDING
@@ -219,7 +222,7 @@ class World:
                     assert getattr(row, field) == getattr(wanted, field), (field, row, wanted)
                 assert row.suspect == wanted.suspect
         assert ledger.instance_row() == self.decided.instance
-        if not self.plan.unfinished_business:
+        if not self.plan.unfinished_business and not ledger.lingering:
             twin = Plan.load(
                 self.shape, ledger.instance_row(), self.decided.tasks.values(), last_seq=self.decided.seq
             ).ledger
@@ -275,7 +278,7 @@ class World:
     def step(self, *, calm: bool) -> None:
         """One thing happens, chosen by the seed among what is possible. Calm: nothing bad any more."""
         choices: list[tuple[int, object]] = []
-        if self.plan.unfinished_business or self.plan.ledger.dirty_rows:
+        if self.plan.unfinished_business or self.plan.ledger.lingering:
             choices.append((6, self.do_continue))
         if self.pending:
             choices.append((6, self.do_commit))
@@ -297,7 +300,7 @@ class World:
     @property
     def idle(self) -> bool:
         return not (
-            self.plan.ledger.dirty_rows
+            self.plan.ledger.lingering
             or self.plan.unfinished_business
             or self.pending
             or self.inbox

@@ -88,7 +88,7 @@ def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:
     ledger.move(task, TaskMove.DISPATCH, now_us)
     launch = Launch(message.ordinal, message.attempt)
     if task.suspect or ledger.shape.specs[task.ordinal].at_most_once:
-        ledger.urgent = True
+        ledger.write_dispatch(task)
         plan.effects.append(launch)
     else:
         plan.launches.append(launch)

@@ -52,6 +52,7 @@ __all__ = ["Ledger", "Task", "encode_failure"]
 
 _BUCKET_INDEX: Final = {state: list(Bucket).index(bucket) for state, bucket in BUCKETS.items()}
 _PENDING_INDEX: Final = _BUCKET_INDEX[TaskState.PENDING]
+_RUNNING_INDEX: Final = _BUCKET_INDEX[TaskState.RUNNING]
 _FAILURE = msgspec.json.Encoder()
 _MOVES: Final[dict[TaskMove, dict[TaskState, TaskState]]] = {
     wanted: {state: after for (state, move), after in TASK_EDGES.items() if move is wanted} for wanted in TaskMove
@@ -132,7 +133,10 @@ class Task:
 class Ledger:
     """All of one instance. Not thread-safe; its actor is the only user.
 
-    urgent  something has changed that somebody waits for; not so a mere dispatch, whose right to run is committed
+    urgent     something has changed that somebody waits for
+    lingering  tasks whose dispatch is not in a decision yet. Their right to run is committed, so nobody waits for
+               their rows; most end before one is written, and the two moves become one row. Until then committed
+               progress counts them as pending.
     """
 
     def __init__(self, shape: Shape, row: InstanceRow, *, last_seq: int = 0) -> None:
@@ -166,6 +170,7 @@ class Ledger:
         self._commands: list[CommandRow] = []
         self._event_reason = ""
         self.urgent = False
+        self.lingering: dict[int, Task] = {}
 
     # -- reading back ------------------------------------------------------------------------------------------
 
@@ -249,10 +254,26 @@ class Ledger:
         elif was_final:
             self.open += 1
             task.finished_us = None
+        if move is TaskMove.DISPATCH:
+            self.lingering[task.ordinal] = task
+            return
+        if task.ordinal in self.lingering:
+            self.write_dispatch(task)
         self._dirty[task.ordinal] = task
-        self.urgent = self.urgent or move is not TaskMove.DISPATCH
+        self.urgent = True
+        self._tell(task, move, reason)
+
+    def write_dispatch(self, task: Task) -> None:
+        """Its dispatch goes into the next decision."""
+        del self.lingering[task.ordinal]
+        self._dirty[task.ordinal] = task
+        self._tell(task, TaskMove.DISPATCH, "")
+        self.urgent = True
+
+    def _tell(self, task: Task, move: TaskMove, reason: str) -> None:
+        state = TaskState.RUNNING if move is TaskMove.DISPATCH else task.state
         self._transitions.append(
-            Transition(Ordinal(task.ordinal), self.shape.names[task.ordinal], move, after, task.attempt, reason)
+            Transition(Ordinal(task.ordinal), self.shape.names[task.ordinal], move, state, task.attempt, reason)
         )
 
     def touch(self, task: Task) -> None:
@@ -339,8 +360,11 @@ class Ledger:
             error=task.error,
         )
 
-    def cut(self, now_us: Micros) -> Decision | None:
-        """Everything since the last cut as one decision; None when nothing changed."""
+    def cut(self, now_us: Micros, *, lingering: bool) -> Decision | None:
+        """Everything since the last cut as one decision, with or without what lingers; None when nothing changed."""
+        if lingering:
+            for task in list(self.lingering.values()):
+                self.write_dispatch(task)
         if not (self._dirty or self._row_dirty or self._commands or self._transitions):
             return None
         self.seq += 1
@@ -363,9 +387,17 @@ class Ledger:
             state=self.state,
             run=self.run,
             transitions=tuple(self._transitions),
-            progress=self.progress,
+            progress=self._committed_progress(),
             reason=self._event_reason,
         )
+
+    def _committed_progress(self) -> Progress:
+        if not self.lingering:
+            return self.progress
+        counts = list(self.counts)
+        counts[_RUNNING_INDEX] -= len(self.lingering)
+        counts[_PENDING_INDEX] += len(self.lingering)
+        return Progress.of(counts)
 
     def _instance_change(self) -> InstanceChange | None:
         if not self._row_dirty:

@@ -96,10 +96,13 @@ class Plan:
         launches, self.launches = self.launches, []
         return launches
 
-    def cut(self, now_us: Micros) -> tuple[Decision | None, list[Effect]]:
-        """All that was decided since the last cut, and the effects that wait for it, in their order."""
+    def cut(self, now_us: Micros, *, lingering: bool = False) -> tuple[Decision | None, list[Effect]]:
+        """All that was decided since the last cut, and the effects that wait for it, in their order.
+
+        Dispatches that linger in the ledger are left for a later cut unless `lingering` asks for them.
+        """
         effects, self.effects = self.effects, []
-        return self.ledger.cut(now_us), effects
+        return self.ledger.cut(now_us, lingering=lingering), effects
 
     @property
     def unfinished_business(self) -> bool:
