@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from taskengine.bus import Frame, LogFrame, ProgressFrame
 from taskengine.clock import Micros
 from taskengine.model.events import Event, Transition
-from taskengine.model.states import BUCKETS, INSTANCE_FINAL, Bucket, InstanceState, TaskState
+from taskengine.model.states import BUCKETS, INSTANCE_FINAL, Bucket, InstanceState, TaskMove, TaskState
 
 if TYPE_CHECKING:
     from taskengine.engine.views import InstanceView, TaskView
@@ -21,7 +21,8 @@ __all__ = ["Board", "Header", "Line"]
 _RECENT: Final = 500
 """Ended tasks that are remembered by their time; more never fit on a screen."""
 
-_FIRST_ROW: Final = (TaskState.PENDING, TaskState.READY)
+_NOT_BEGUN: Final = (TaskState.PENDING, TaskState.READY)
+_MOVES: Final = frozenset(move.value for move in TaskMove)
 
 
 class Header:
@@ -31,7 +32,7 @@ class Header:
 
     def __init__(self, view: "InstanceView") -> None:
         self.instance_id, self.title, self.version = view.id, view.workflow_name, view.version
-        self.state, self.progress, self.error = view.status, view.progress, view.error or ""
+        self.state, self.progress, self.error = view.status, view.progress, view.error
         self.started_us, self.finished_us = _micros(view.started_at), _micros(view.finished_at)
 
 
@@ -84,7 +85,8 @@ class Board:
         for view in tasks:
             line = self._line(view.ordinal, view.name)
             self._place(line, view.status)
-            line.attempt, line.reason = view.attempt, view.reason or ""
+            # Where nobody gave a reason the row names the move, which the state tells already.
+            line.attempt, line.reason = view.attempt, "" if view.reason in _MOVES else view.reason
             line.started_us, line.finished_us = _micros(view.started_at), _micros(view.finished_at)
             line.depends_on = view.depends_on
 
@@ -153,7 +155,7 @@ class Board:
         line.attempt, line.reason = transition.attempt, transition.reason
         if transition.state is TaskState.RUNNING:
             line.started_us, line.finished_us, line.note = at_us, None, ""
-        elif line.bucket is not Bucket.RUNNING and transition.state not in _FIRST_ROW:
+        elif line.bucket is not Bucket.RUNNING and transition.state not in _NOT_BEGUN:
             line.finished_us = at_us
             self._recent.append(line)
         return line

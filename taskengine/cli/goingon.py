@@ -13,7 +13,7 @@ from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId
 from taskengine.model.states import InstanceState
 
-__all__ = ["EngineFlags", "go_on", "lift_hold", "tries_allowed"]
+__all__ = ["EngineFlags", "go_on", "lift_pause", "tries_allowed"]
 
 
 class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ async def go_on(ambient: Ambient, runs: Runs, record: RunRecord, flags: EngineFl
     return await work(builder, begin, watching, ambient.clock)
 
 
-async def lift_hold(engine: Engine, instance_id: InstanceId) -> None:
+async def lift_pause(engine: Engine, instance_id: InstanceId) -> None:
     """An unfinished instance goes on by itself when the engine starts; a paused one needs a word."""
     view = await engine.get_instance(instance_id)
     if view.status is InstanceState.PAUSED:

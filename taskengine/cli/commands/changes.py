@@ -6,13 +6,13 @@ store they are refused with its pid.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import click
 
 from taskengine.ambient import Ambient
 from taskengine.cli.finding import find_instance
-from taskengine.cli.goingon import EngineFlags, go_on, lift_hold
+from taskengine.cli.goingon import EngineFlags, go_on
 from taskengine.cli.options import db_option, engine_options, id_argument
 from taskengine.cli.output import Format, output_options
 from taskengine.cli.report import report_ending, show_ending
@@ -20,7 +20,10 @@ from taskengine.cli.runs import RunRecord, Runs
 from taskengine.cli.stdio import stdout_kept_for_data
 from taskengine.cli.work import Change, Ending, change_once, make_builder
 from taskengine.engine.engine import Engine
+from taskengine.errors import NotFound
 from taskengine.model.ids import InstanceId
+from taskengine.model.spelling import did_you_mean
+from taskengine.model.states import InstanceState
 from taskengine.telemetry.logs import set_up_logging
 
 __all__ = ["cancel_command", "pause_command", "resume_command", "retry_command"]
@@ -75,7 +78,14 @@ def resume_command(
     """Go on with a run that is paused or was cut short, in this process, until it rests."""
     set_up_logging(log_level)
     flags = EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
-    return _go_on(ambient or Ambient(), prefix, dsn, flags, output, lift_hold)
+    return _go_on(ambient or Ambient(), prefix, dsn, flags, output, _resume)
+
+
+async def _resume(engine: Engine, instance_id: InstanceId) -> None:
+    """One that was only cut short is going on already. Raises Conflict for one that has ended."""
+    view = await engine.get_instance(instance_id)
+    if view.status not in (InstanceState.PENDING, InstanceState.RUNNING):
+        await engine.resume_instance(instance_id)
 
 
 @click.command("retry", short_help="run again what failed")
@@ -107,12 +117,20 @@ def retry_command(
     if from_task is not None and only_task is not None:
         raise click.UsageError("--from and --only exclude each other", context)
     set_up_logging(log_level)
+    task = from_task or only_task
 
     async def retry(engine: Engine, instance_id: InstanceId) -> None:
+        if task is not None:
+            _must_have(task, [view.name for view in await engine.get_tasks(instance_id)])
         await engine.retry_instance(instance_id, from_task=from_task, only_task=only_task)
 
     flags = EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
     return _go_on(context.obj or Ambient(), prefix, dsn, flags, output, retry)
+
+
+def _must_have(task: str, names: Collection[str]) -> None:
+    if task not in names:
+        raise NotFound("task", task, did_you_mean(task, names).removeprefix(", "))
 
 
 def _go_on(ambient: Ambient, prefix: str, dsn: str, flags: EngineFlags, output: Format | None, change: Change) -> int:

@@ -10,7 +10,7 @@ import click
 from taskengine.ambient import Ambient
 from taskengine.cli.definitions import STDIN, load_definition
 from taskengine.cli.finding import find_instance, newest_unfinished, prune
-from taskengine.cli.goingon import EngineFlags, go_on, lift_hold, tries_allowed
+from taskengine.cli.goingon import EngineFlags, go_on, lift_pause, tries_allowed
 from taskengine.cli.options import db_option, engine_options
 from taskengine.cli.output import Format, output_options
 from taskengine.cli.report import report_ending
@@ -135,4 +135,4 @@ async def _resume(ambient: Ambient, prefix: str, dsn: str, flags: EngineFlags) -
     else:
         record, _ = await find_instance(runs, prefix, dsn, ambient)
 
-    return record, await go_on(ambient, runs, record, flags, lift_hold)
+    return record, await go_on(ambient, runs, record, flags, lift_pause)

@@ -1,0 +1,221 @@
+"""The command as its users have it: a process with two streams, or with a terminal."""
+
+import errno
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fcntl import ioctl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "taskengine")
+PATIENCE_S = 60.0
+
+JOBS = """
+import asyncio, os, time
+from pathlib import Path
+from taskengine import NonRetryable, TaskContext, job
+
+@job("hold")
+async def hold(ctx: TaskContext, gate: str) -> str:
+    "Runs until the file `gate` is there; says in `gate.N` that attempt N runs."
+    Path(f"{gate}.{ctx.attempt}").touch()
+    while not os.path.exists(gate):
+        await asyncio.sleep(0.02)
+    return "passed"
+
+@job("chatty")
+async def chatty(ctx: TaskContext) -> int:
+    print("printed by a job")
+    os.write(1, b"written by a job\\n")
+    ctx.log.info("logged %s", "\\x1b]0;evil\\x07")
+    return 7
+
+@job("breaks_at_first")
+async def breaks_at_first(ctx: TaskContext, flag: str) -> str:
+    if not os.path.exists(flag):
+        raise NonRetryable("no \\x1b[2Jflag")
+    return "whole"
+
+@job("stubborn")
+async def stubborn(gate: str) -> None:
+    "Blocks the whole loop."
+    Path(gate).touch()
+    time.sleep(60)
+
+@job("short")
+async def short(n: int) -> int:
+    await asyncio.sleep(0.01)
+    return n
+"""
+
+
+class Ran(subprocess.CompletedProcess[str]):
+    """A command that has ended."""
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The current folder of the command, with `jobs.py` in it."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    return tmp_path
+
+
+@pytest.fixture
+def workflow(folder: Path) -> Callable[..., str]:
+    """Write a workflow file and give its name; tasks as flow mappings."""
+
+    def write(*tasks: str, head: str = "", name: str = "flow.yaml", id: str = "flow") -> str:
+        lines = [f"id: {id}", *([head] if head else []), "tasks:", *(f"  - {{{task}}}" for task in tasks)]
+        (folder / name).write_text("\n".join(lines if tasks else lines[:-1]) + "\n")
+        return name
+
+    return write
+
+
+@pytest.fixture
+def command(folder: Path) -> Callable[..., Ran]:
+    """Run the command to its end, both streams into pipes."""
+
+    def run(*arguments: str, env: Mapping[str, str] = {}, stdin: str | None = None) -> Ran:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=folder,
+            env={**os.environ, **env},
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return Ran(done.args, done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start the command and leave it running; what is still there at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Wait for something that another process does; gives what the question gave."""
+
+    def wait(question: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (answer := question()):
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.01)  # another process has no event to wait for
+        return answer
+
+    return wait
+
+
+class Terminal:
+    """The command on a pseudo-terminal. `screen` is everything that was written so far."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, rows: int, columns: int, env: Mapping[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=folder,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm-256color", **env},
+            start_new_session=True,
+            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.screen = ""
+        self._bytes = b""
+
+    @property
+    def text(self) -> str:
+        """Without the sequences that draw."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.screen).replace("\r", "")
+
+    def read_until(self, wanted: str) -> str:
+        """Read on until the text has appeared."""
+        deadline = time.monotonic() + PATIENCE_S
+        while wanted not in self.text:
+            assert time.monotonic() < deadline, f"no {wanted!r} in:\n{self.text}"
+            if not self._read(0.2):
+                assert wanted in self.text, f"it ended without {wanted!r}:\n{self.text}"
+        return self.text
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._master, b"\x03")
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._read(0.2):
+            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
+        return self.process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._master)
+
+    def _read(self, patience_s: float) -> bool:
+        """False at the end of the output."""
+        if not select.select([self._master], [], [], patience_s)[0]:
+            return True
+        try:
+            data = os.read(self._master, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # EIO: nobody has the other side any more
+                raise
+            data = b""
+        self._bytes += data
+        self.screen = self._bytes.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(folder: Path) -> Iterator[Callable[..., Terminal]]:
+    """Start the command on a pseudo-terminal of the given size."""
+    opened: list[Terminal] = []
+
+    def begin(*arguments: str, rows: int = 24, columns: int = 100, env: Mapping[str, str] = {}) -> Terminal:
+        opened.append(Terminal(arguments, folder, rows, columns, env))
+        return opened[-1]
+
+    yield begin
+    for each in opened:
+        each.close()
