@@ -119,6 +119,7 @@ def _release_quarantine(plan: Plan) -> str:
         if task.losses:
             task.losses = 0
             ledger.touch(task)
+    plan.acquit()
     ledger.hold = Hold.NONE
     ledger.touch_instance("released from quarantine")
     return ""

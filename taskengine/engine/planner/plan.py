@@ -189,10 +189,17 @@ class Plan:
         if task.queued:
             return
         task.queued = True
-        if task.suspect and self.one_suspect_at_a_time:
+        if task.losses and self.one_suspect_at_a_time:
             self._suspects.append(task.ordinal)
         else:
             heappush(self._ready, task.ordinal)
+
+    def acquit(self) -> None:
+        """A user has released the instance: nobody is started alone any more."""
+        self.one_suspect_at_a_time = False
+        self._suspects_active = 0
+        while self._suspects:
+            heappush(self._ready, self._suspects.popleft())
 
     def drop_queues(self) -> None:
         """Forget who is queued, as a new run does; every open task is judged again."""
@@ -294,7 +301,7 @@ class Plan:
         self._forget_suspect(task)
 
     def _forget_suspect(self, task: Task) -> None:
-        if task.suspect and self._suspects_active:
+        if task.losses and self._suspects_active:
             self._suspects_active -= 1
 
     def _may_offer(self) -> bool:
@@ -327,7 +334,7 @@ class Plan:
         task.attempt += 1
         task.due_us = None
         task.started_us = None
-        alone = task.suspect and self.one_suspect_at_a_time
+        alone = task.losses > 0 and self.one_suspect_at_a_time
         self._suspects_active += alone
         self.ledger.active += 1
         self.ledger.move(task, TaskMove.OFFER, now_us)
