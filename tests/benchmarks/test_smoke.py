@@ -42,7 +42,8 @@ def test_an_unknown_workload_is_refused_with_the_known_ones(capsys: pytest.Captu
     with pytest.raises(SystemExit) as stopped:
         main(["w99"])
     assert stopped.value.code == 2
-    assert all(name in capsys.readouterr().err for name in WORKLOADS)
+    said = capsys.readouterr().err
+    assert all(name in said for name in WORKLOADS)
 
 
 def test_a_bar_that_is_not_reached_is_a_miss() -> None:
