@@ -1,5 +1,7 @@
 """A second, deliberately plain implementation of the store: what a decision may do to rows, checked at every commit."""
 
+import msgspec
+
 from taskengine.model.ids import CommandId
 from taskengine.model.progress import Progress
 from taskengine.model.records import AttemptRow, CommandRow, Decision, InstanceRow, TaskRow
@@ -43,7 +45,10 @@ class Rows:
                 if before.state in TASK_FINAL and not new_run:
                     assert change.row.state is before.state, "a final state absorbs within a run"
             assert change.row.name == self.names[change.row.ordinal]
-            self.tasks[change.row.ordinal] = change.row
+            row = change.row
+            if before is not None and row.error is msgspec.UNSET:
+                row = msgspec.structs.replace(row, error=before.error)
+            self.tasks[row.ordinal] = row
         self.attempts.extend(decision.attempts)
         keys = [(row.ordinal, row.attempt) for row in self.attempts]
         assert len(keys) == len(set(keys)), "each attempt is recorded once"
