@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import pty
 import re
@@ -59,6 +60,16 @@ async def short(n: int) -> int:
     await asyncio.sleep(0.01)
     return n
 """
+
+
+@pytest.fixture(autouse=True)
+def own_logger() -> Iterator[None]:
+    """A command that runs in this process sets up the program's log; the next test finds it as it was."""
+    logger = logging.getLogger("taskengine")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 class Ran(subprocess.CompletedProcess[str]):

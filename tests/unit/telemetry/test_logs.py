@@ -1,0 +1,59 @@
+"""taskengine/telemetry/logs.py: lines on stderr, with the ids of what they are about."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from taskengine.ambient import StandardLog
+from taskengine.telemetry.logs import BoundLog, set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def logger() -> Iterator[logging.Logger]:
+    """The program's logger as it was before."""
+    logger = logging.getLogger("taskengine")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    yield logger
+    logger.handlers[:], logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+
+
+def test_bound_fields_are_on_every_line_and_the_lines_own_win(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info")
+    log = BoundLog(StandardLog(), instance="i1").bind(task="load")
+    log.info("started")
+    log.warning("slow", task="other")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("INFO    started instance='i1' task='load'")
+    assert second.endswith("WARNING slow instance='i1' task='other'")
+
+
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("warning")
+    log = BoundLog(StandardLog())
+    log.debug("no")
+    log.info("no")
+    log.error("yes")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_setting_up_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug")
+    set_up_logging("debug")
+    StandardLog().debug("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_json_lines_carry_the_exception(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", "json")
+    try:
+        raise ValueError("每日")
+    except ValueError as error:
+        BoundLog(StandardLog()).error("failed", exc=error)
+    line = json.loads(capsys.readouterr().err)
+    assert line["level"] == "error"
+    assert line["message"] == "failed"
+    assert line["at"].endswith("Z")
+    assert "ValueError: 每日" in line["exception"]
