@@ -66,6 +66,7 @@ class RunQueue(abc.ABC):
         self._context = copy_context()
         self._ready: deque[ActorRef[Any]] = deque()
         self._armed = False  # a turn is scheduled, or running
+        self._scheduled: asyncio.Handle | None = None
         self._deadline = 0.0
         self._handled = 0
         self._spare: list[deque[Any]] = []
@@ -122,10 +123,21 @@ class RunQueue(abc.ABC):
     def _arm(self) -> None:
         assert self._loop is not None
         self._armed = True
-        self._loop.call_soon(self._turn, context=self._context)
+        self._scheduled = self._loop.call_soon(self._turn, context=self._context)
+
+    def run_now(self) -> None:
+        """Take the scheduled turn at once, for code outside the actors that has nothing else to do.
+
+        It spares a round of the loop, some 20 µs, and gives away what would have come until then: many messages in
+        one burst. Does nothing in a turn, or when nobody has been told anything. Loop's thread only.
+        """
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._context.run(self._turn)
 
     def _turn(self) -> None:
         ready, timer = self._ready, self._timer
+        self._scheduled = None
         self._handled = 0
         self._deadline = timer() + self._limits.slice_s
         try:

@@ -91,7 +91,9 @@ class Engine:
         await self._store.open()
         await self._restore_functions()
         self._dispatcher = dispatcher = Dispatcher(self._ambient, on_fatal=self._fatal)
-        checkpointer = Checkpointer(self._store, self._ambient, dispatcher.spawn, on_fatal=self._fatal)
+        checkpointer = Checkpointer(
+            self._store, self._ambient, dispatcher.spawn, on_fatal=self._fatal, on_told=dispatcher.run_now
+        )
         checkpointer.start()
         caller = Caller(
             self._ambient,

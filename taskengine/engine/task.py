@@ -191,6 +191,7 @@ class TaskActor(AsyncActor):
 
     def _call(self, job: JobFunction, info: CallInfo) -> None:
         ref, runner, bodies = self.actor_ref, self._staff.runner, self._staff.directory.bodies
+        dispatcher = self.dispatcher
         body = (self._work.instance_id, self._work.ordinal, self._work.attempt)
 
         def on_done(outcome: Returned | Raised | Parked) -> None:
@@ -198,6 +199,8 @@ class TaskActor(AsyncActor):
             runner.release(*body)
             if ref.is_alive():
                 ref.tell(outcome)
+                if not bodies:  # the only one: no other outcome will share its decision
+                    dispatcher.run_now()
 
         self._staff.ambient.probe.reach("body.before")
         listener = self._tell_frame if self._staff.bus.listened else None

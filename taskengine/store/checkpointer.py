@@ -43,6 +43,7 @@ class Checkpointer:
     spawn          runs the coroutine that commits, as a task of its own; must not cancel it before `stop` returned
     max_rows       of one batch; a larger decision still goes as a whole
     retry_limit_s  how long an unavailable store is asked again with the same batch
+    on_told        called when the callers of a batch have been told and nothing waits to be committed
     on_fatal       told once when nothing can be committed any more; the process should end. After it, everything
                    that waits or comes fails with CommitFailed
     """
@@ -56,8 +57,9 @@ class Checkpointer:
         max_rows: int = 4000,
         retry_limit_s: float = 60.0,
         on_fatal: Callable[[BaseException], None],
+        on_told: Callable[[], object] = lambda: None,
     ) -> None:
-        self._store, self._spawn, self._on_fatal = store, spawn, on_fatal
+        self._store, self._spawn, self._on_fatal, self._on_told = store, spawn, on_fatal, on_told
         self._clock, self._probe = ambient.clock, ambient.probe
         self._log, self._metrics = ambient.log, ambient.metrics
         self._max_rows, self._retry_limit_s = max_rows, retry_limit_s
@@ -148,6 +150,7 @@ class Checkpointer:
                     asyncio.get_running_loop().call_soon(self._acknowledge)
                 else:
                     self._acknowledge()
+                    self._on_told()
         except Exception as exc:
             self._log.error("commit.fatal", exc=exc)
             if not self._over:

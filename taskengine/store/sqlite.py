@@ -74,6 +74,7 @@ class SqliteStore:
         self._read_only, self._allow_network = read_only, allow_network
         self._lock = FileLock(self.path)
         self._log_path = self.path.with_name(self.path.name + "-wal")
+        self._log_name = str(self._log_path)  # looked at after each commit, and a Path takes 8 µs more
         self._writer = WorkThread(self.path, read_only=False)
         self._readers = [WorkThread(self.path, read_only=True) for _ in range(max(1, readers))]
         self._sql = queries("sqlite")
@@ -180,7 +181,7 @@ class SqliteStore:
         log and not an old one.
         """
         try:
-            size = self._log_path.stat().st_size
+            size = os.stat(self._log_name).st_size
         except FileNotFoundError:
             return
         if size <= LOG_LIMIT_BYTES:
