@@ -56,6 +56,16 @@ class Executor(Label):
     PROCESS = "process"
 
 
+def _use_defaults(struct: msgspec.Struct, fields: tuple[str, ...]) -> None:
+    """Equal to the default is the default: msgspec leaves a value out of the canonical form only if it is the same
+    object, and a float or a text that somebody computed is another one.
+    """
+    defaults = dict(zip(struct.__struct_fields__, struct.__struct_defaults__, strict=False))
+    for field in fields:
+        if getattr(struct, field) == defaults[field]:
+            msgspec.structs.force_setattr(struct, field, defaults[field])
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How often and when a failed attempt is repeated.
 
@@ -72,6 +82,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     jitter: float = 0.0
     on: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _use_defaults(self, ("interval_us", "backoff", "jitter"))
+
 
 PARAM_TYPES: Final = ("any", "string", "integer", "number", "boolean", "array", "object")
 
@@ -87,6 +100,9 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     maximum: float | None = None
     pattern: str = ""
     description: str = ""
+
+    def __post_init__(self) -> None:
+        _use_defaults(self, ("type",))
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

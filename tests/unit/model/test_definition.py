@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 
+from taskengine.clock import Micros
 from taskengine.model.definition import (
     PARAM_TYPES,
     OnFailure,
@@ -17,6 +18,7 @@ from taskengine.model.definition import (
     decode_canonical,
     version_of,
 )
+from taskengine.model.ids import WorkflowId
 
 FULL = WorkflowDefinition(
     id="w",
@@ -82,3 +84,17 @@ def test_definitions_cannot_be_changed() -> None:
 
 def test_any_is_the_first_type_and_the_default() -> None:
     assert ParamSpec().type == PARAM_TYPES[0] == "any"
+
+
+def test_a_value_that_equals_its_default_is_the_default() -> None:
+    computed = RetryPolicy(count=1, backoff=float("1.0"), interval_us=Micros(int("1000000")), jitter=float("0"))
+    plain = RetryPolicy(count=1)
+    forms = [
+        canonical_form(
+            WorkflowDefinition(
+                id=WorkflowId("w"), params={"p": spec}, tasks=(TaskSpec(name="a", job="noop", retry=retry),)
+            )
+        )
+        for spec, retry in ((ParamSpec(type="".join(["an", "y"])), computed), (ParamSpec(), plain))
+    ]
+    assert forms[0] == forms[1]
