@@ -18,7 +18,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.errors import InvalidInput, NotFound, StoreLocked
 from taskengine.model.ids import InstanceId
-from taskengine.store.lock import FileLock
+from taskengine.store.lock import FileLock, holder_of
 
 __all__ = ["RunRecord", "Runs", "data_folder", "lasting_dsn"]
 
@@ -123,6 +123,19 @@ class Runs:
     def get(self, run_id: InstanceId) -> RunRecord | None:
         """The run of that id, which must be a whole id as a store knows it."""
         return self._read(run_id)
+
+    def seems_abandoned(self, record: RunRecord) -> bool:
+        """Whether nobody runs it: no process is noted in its lock, or that one is gone. For showing only."""
+        pid = holder_of(Path(record.dsn)).pid if record.own else os.getpid()
+        if not pid:
+            return True
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # somebody else's, and alive
+            return False
+        return False
 
     def is_locked(self, record: RunRecord) -> bool:
         """Whether a process has the run's own store; a moment later it may be otherwise."""

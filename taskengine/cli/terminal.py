@@ -53,4 +53,6 @@ def make_console(stream: TextIO) -> "Console":
         emoji=False,
         highlight=False,
         soft_wrap=not terminal,
+        # Exported COLUMNS and LINES are of the time before the window was resized; only the terminal itself knows.
+        _environ={name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")},
     )

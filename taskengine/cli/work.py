@@ -78,6 +78,7 @@ async def work(builder: EngineBuilder, begin: Change, watching: Watching, clock:
             ending = await _until_rest(engine, begin, watching, frames, board, clock)
         except asyncio.CancelledError:
             if fatal:
+                say("The engine cannot go on. What was committed is safe; `taskengine run --resume` goes on with it.")
                 raise fatal[0] from None
             if not interrupts.count:
                 raise

@@ -1,12 +1,9 @@
-"""Log lines of the program itself, on stderr: as text for people or as JSON for collectors, with bound ids."""
+"""Log lines of the program itself, on stderr, with bound ids."""
 
-import datetime
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Final, Literal, TextIO
-
-import msgspec
+from collections.abc import Callable
+from typing import Final, TextIO
 
 from taskengine.ambient import Log
 
@@ -52,22 +49,24 @@ class _CurrentStderr(logging.Handler):
             self.handleError(record)
 
 
-class _JsonLines(logging.Formatter):
+class _Readable(logging.Formatter):
+    """A line for people; what it says comes partly from outside."""
+
+    def __init__(self, shown: Callable[[str], str]) -> None:
+        super().__init__(_TEXT)
+        self._shown = shown
+
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        line: Mapping[str, object] = {
-            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **({"exception": self.formatException(record.exc_info)} if record.exc_info else {}),
-        }
-        return msgspec.json.encode(line).decode()
+        return self._shown(super().format(record))
 
 
-def set_up_logging(level: str, form: Literal["text", "json"] = "text") -> None:
-    """Send the program's log lines of `level` (of LEVELS) and above to stderr. Again: the last call counts."""
+def set_up_logging(level: str, shown: Callable[[str], str] = str) -> None:
+    """Send the program's log lines of `level` (of LEVELS) and above to stderr. Again: the last call counts.
+
+    shown  makes the text of a line fit for where it is read, e.g. without what a terminal would obey
+    """
     handler = _CurrentStderr()
-    handler.setFormatter(_JsonLines() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(_Readable(shown))
     logger = logging.getLogger(_ROOT)
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

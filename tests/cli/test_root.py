@@ -1,5 +1,7 @@
 """The quick answers, the tree of commands, and what becomes of names that are not there."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskengine.cli import root
 from taskengine.version import VERSION
@@ -132,3 +136,42 @@ def test_a_reader_that_leaves_is_no_error(command: Callable[..., Any]) -> None:
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("0", "141")
     assert done.stderr == ""
+
+
+WORDS = [
+    *root.COMMANDS,
+    *("list", "status", "retry", "graph", "validate", "absent.yaml", "-", "--", "-p", "a=1", "-j", "-1", "--json"),
+    *(
+        "-o",
+        "table",
+        "--resume",
+        "--db",
+        "x://y",
+        "--app",
+        "absent.py",
+        "--follow",
+        "--help",
+        "每日",
+        "\x1b[2J",
+        "",
+        "=",
+        "\udcff",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=6))
+def test_no_command_line_ends_in_a_traceback(words: list[str]) -> None:
+    """Whatever is typed is answered with a documented code; an error is told on stderr and shows no control codes."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+        code = root.main(words)
+    assert code in (0, 1, 2, 3, 4, 5)
+    assert "Traceback" not in err.getvalue()
+    assert "\x1b" not in err.getvalue() + out.getvalue()
+    assert code == 0 or err.getvalue()

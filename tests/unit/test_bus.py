@@ -143,6 +143,7 @@ def test_a_closed_subscription_costs_and_gets_nothing(bus: Bus) -> None:
         assert bus.listened
     bus.publish(frame(2))
     assert not bus.listened
+    assert subscription.closed
     assert numbers(subscription.drain()) == [1]
     subscription.close()
 

@@ -17,6 +17,7 @@ from taskengine.cli.options import db_option, engine_options, id_argument
 from taskengine.cli.output import Format, output_options
 from taskengine.cli.report import report_ending, show_ending
 from taskengine.cli.runs import RunRecord, Runs
+from taskengine.cli.safe import clean_lines
 from taskengine.cli.stdio import stdout_kept_for_data
 from taskengine.cli.work import Change, Ending, change_once, make_builder
 from taskengine.engine.engine import Engine
@@ -76,7 +77,7 @@ def resume_command(
     output: Format | None,
 ) -> int:
     """Go on with a run that is paused or was cut short, in this process, until it rests."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, clean_lines)
     flags = EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
     return _go_on(ambient or Ambient(), prefix, dsn, flags, output, _resume)
 
@@ -116,7 +117,7 @@ def retry_command(
     """
     if from_task is not None and only_task is not None:
         raise click.UsageError("--from and --only exclude each other", context)
-    set_up_logging(log_level)
+    set_up_logging(log_level, clean_lines)
     task = from_task or only_task
 
     async def retry(engine: Engine, instance_id: InstanceId) -> None:

@@ -1,6 +1,7 @@
 """`taskengine instance list` and `status`: committed state, read beside whoever owns the store, without its lock."""
 
 import asyncio
+from typing import Final
 
 import click
 
@@ -15,14 +16,15 @@ from taskengine.cli.output import Format, output_options, write_data
 from taskengine.cli.painters import show_status
 from taskengine.cli.problems import say
 from taskengine.cli.reading import looking
-from taskengine.cli.runs import Runs
+from taskengine.cli.runs import RunRecord, Runs
 from taskengine.cli.status import span_text
 from taskengine.engine.views import InstanceView
 from taskengine.model.states import InstanceState
 
 __all__ = ["list_command", "status_command"]
 
-_HEADS = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
+_LIVE: Final = (InstanceState.PENDING, InstanceState.RUNNING)
+_HEADS: Final = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
 
 
 @click.command("list", short_help="list runs, the newest first")
@@ -51,27 +53,37 @@ def list_command(
     taskengine instance list -o id
     """
     states = () if status is None else (InstanceState(status),)
-    views = asyncio.run(_list(ambient or Ambient(), dsn, states, workflow, limit))
+    found = asyncio.run(_list(ambient or Ambient(), dsn, states, workflow, limit))
     form = output or Format.TABLE
-    if form is Format.TABLE and not views:
+    if form is Format.TABLE and not found:
         say("There are no such runs. Start one:  taskengine run FILE")
         return
     write_data(
-        [instance_data(view) for view in views],
+        [instance_data(view) for _, view in found],
         form,
-        table=lambda stream: show_table(_HEADS, [_row(view) for view in views], stream),
+        table=lambda stream: show_table(_HEADS, [_row(view) for _, view in found], stream),
     )
+    if form is Format.TABLE:
+        _say_what_is_left_lying(found)
 
 
 async def _list(
     ambient: Ambient, dsn: str, states: tuple[InstanceState, ...], workflow: str | None, limit: int
-) -> list[InstanceView]:
-    found: list[InstanceView] = []
-    async for _, view in list_instances(Runs(), dsn, ambient, states=states, workflow=workflow):
-        found.append(view)
+) -> list[tuple[RunRecord, InstanceView]]:
+    found: list[tuple[RunRecord, InstanceView]] = []
+    async for pair in list_instances(Runs(), dsn, ambient, states=states, workflow=workflow):
+        found.append(pair)
         if len(found) == limit:
             break
     return found
+
+
+def _say_what_is_left_lying(found: list[tuple[RunRecord, InstanceView]]) -> None:
+    """A run whose process died is Running, as far as its store knows, until somebody goes on with it."""
+    runs = Runs()
+    for record, view in found:
+        if view.status in _LIVE and runs.seems_abandoned(record):
+            say(f"No process runs {view.id} now. Go on with it:  taskengine run --resume {view.id}")
 
 
 def _row(view: InstanceView) -> list[str]:
@@ -115,3 +127,5 @@ async def _status(ambient: Ambient, prefix: str, dsn: str, form: Format) -> None
         form,
         table=lambda stream: show_status(board, ambient.clock.now_us(), stream),
     )
+    if form is Format.TABLE:
+        _say_what_is_left_lying([(record, view)])

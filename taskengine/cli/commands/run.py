@@ -15,6 +15,7 @@ from taskengine.cli.options import db_option, engine_options
 from taskengine.cli.output import Format, output_options
 from taskengine.cli.report import report_ending
 from taskengine.cli.runs import RunRecord, Runs, lasting_dsn
+from taskengine.cli.safe import clean_lines
 from taskengine.cli.stdio import stdout_kept_for_data
 from taskengine.cli.work import Ending, Watching, make_builder, work
 from taskengine.engine.builder import EngineBuilder
@@ -66,7 +67,7 @@ def command(
     Progress goes to stderr. The results of the tasks on which nothing depends go to stdout, as a JSON object by
     task name; `-o` prints the instance with all its tasks instead. Ctrl-C saves the work, `--resume` goes on with it.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, clean_lines)
     ambient = context.obj or Ambient()
     flags = EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
     _refuse_contradictions(context, file, resume, params)
