@@ -9,7 +9,7 @@ import msgspec
 
 from taskengine.errors import StoreLocked
 
-__all__ = ["FileLock", "Holder"]
+__all__ = ["FileLock", "Holder", "holder_of"]
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,6 +66,18 @@ class FileLock:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
+
+
+def holder_of(guarded: Path) -> Holder:
+    """What the note of a lock says, without touching the lock: for showing, never for deciding who may write."""
+    try:
+        fd = os.open(guarded.with_name(guarded.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return Holder()
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
 
 
 def _read(fd: int) -> Holder:
