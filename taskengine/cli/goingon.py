@@ -1,6 +1,7 @@
 """Taking up an instance that another process left: `run --resume`, `instance resume`, `instance retry`."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +14,7 @@ from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId
 from taskengine.model.states import InstanceState
 
-__all__ = ["EngineFlags", "go_on", "lift_pause", "tries_allowed"]
+__all__ = ["EngineFlags", "engine_flags", "go_on", "lift_pause", "tries_allowed"]
 
 
 class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,11 @@ class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
     apps: tuple[str, ...] = ()
     workers: int | None = None
     follow: bool = False
+
+
+def engine_flags(apps: Sequence[str], workers: int | None, follow: bool) -> EngineFlags:
+    """From the options of a command; job files are found from the current folder."""
+    return EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
 
 
 async def go_on(ambient: Ambient, runs: Runs, record: RunRecord, flags: EngineFlags, begin: Change) -> Ending:

@@ -5,8 +5,6 @@ from typing import Any, TypeVar
 
 import click
 
-from taskengine.telemetry.logs import LEVELS
-
 __all__ = ["db_option", "engine_options", "id_argument"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -30,7 +28,7 @@ def engine_options(command: _Command) -> _Command:
             click.option("--follow", is_flag=True, help="Show what tasks log, too."),
             click.option(
                 "--log-level",
-                type=click.Choice(LEVELS, case_sensitive=False),
+                type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
                 default="warning",
                 show_default=True,
                 envvar="TASKENGINE_GENERAL__LOG_LEVEL",

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any, TextIO, TypeVar
 
 import click
-import msgspec
 
 from taskengine.cli.safe import clean_json, is_clean
 from taskengine.cli.terminal import is_terminal
@@ -71,11 +70,14 @@ def write_data(
 
 def json_text(value: object, *, pretty: bool = False) -> str:
     """One line, or indented; nothing in it that a terminal would obey."""
+    import msgspec
+
     encoded = msgspec.json.encode(value)
     return clean_json((msgspec.json.format(encoded, indent=2) if pretty else encoded).decode())
 
 
 def yaml_text(value: object) -> str:
+    import msgspec
     import yaml
 
     class Dumper(yaml.CSafeDumper):

@@ -7,9 +7,8 @@ from typing import Final, TextIO
 
 from taskengine.ambient import Log
 
-__all__ = ["LEVELS", "BoundLog", "set_up_logging"]
+__all__ = ["BoundLog", "set_up_logging"]
 
-LEVELS: Final = ("debug", "info", "warning", "error")
 _ROOT: Final = "taskengine"
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -61,8 +60,9 @@ class _Readable(logging.Formatter):
 
 
 def set_up_logging(level: str, shown: Callable[[str], str] = str) -> None:
-    """Send the program's log lines of `level` (of LEVELS) and above to stderr. Again: the last call counts.
+    """Send the program's log lines of `level` and above to stderr. Again: the last call counts.
 
+    level  debug, info, warning, error
     shown  makes the text of a line fit for where it is read, e.g. without what a terminal would obey
     """
     handler = _CurrentStderr()

@@ -1,18 +1,10 @@
-"""`taskengine workflow graph FILE`: the graph of a definition as text that other tools draw."""
+"""`taskengine workflow graph FILE`: its options. What it does is in `taskengine.cli.drawing`."""
 
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from taskengine.cli.definitions import known_jobs, load_definition
-from taskengine.cli.output import json_text, write_text
-from taskengine.cli.terminal import is_terminal
-from taskengine.definition import to_mermaid
-from taskengine.model.definition import WorkflowDefinition, canonical_form, version_of
-
-__all__ = ["command", "graph_data"]
+__all__ = ["command"]
 
 
 @click.command("graph", short_help="print the graph of a workflow file")
@@ -21,30 +13,13 @@ __all__ = ["command", "graph_data"]
 @click.option(
     "--format", "form", type=click.Choice(["mermaid", "json"]), default="mermaid", show_default=True, help="The form."
 )
-def command(file: str, apps: Sequence[str], form: str) -> None:
+def command(file: str, **options: Any) -> None:
     """Print the graph of a workflow file. `-` reads stdin.
 
     \b
     taskengine workflow graph workflow.yaml > graph.mmd
     taskengine workflow graph workflow.yaml --format json
     """
-    # Without --app any job name will do: a drawing runs nothing.
-    definition = load_definition(file, known_jobs(apps) if apps else None)
-    if form == "json":
-        write_text(json_text(graph_data(definition), pretty=is_terminal(sys.stdout)))
-    else:
-        write_text(to_mermaid(definition).rstrip())
+    from taskengine.cli import drawing
 
-
-def graph_data(definition: WorkflowDefinition) -> dict[str, Any]:
-    """Nodes in definition order; an edge leads from a dependency to its dependent."""
-    return {
-        "id": definition.id,
-        "name": definition.title,
-        "version": version_of(canonical_form(definition)),
-        "nodes": [
-            {"name": task.name, "job": task.job, "trigger": task.trigger.value, "when": task.when or None}
-            for task in definition.tasks
-        ],
-        "edges": [{"from": before, "to": task.name} for task in definition.tasks for before in task.depends_on],
-    }
+    drawing.draw(file, **options)

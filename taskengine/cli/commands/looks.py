@@ -1,131 +1,46 @@
-"""`taskengine instance list` and `status`: committed state, read beside whoever owns the store, without its lock."""
+"""`taskengine instance list` and `status`: their options. What they do is in `taskengine.cli.looks`."""
 
-import asyncio
-from typing import Final
+from typing import Any
 
 import click
 
-from taskengine.ambient import Ambient
-from taskengine.cli.board import Board, Header
-from taskengine.cli.detail import instance_data, instance_detail
-from taskengine.cli.finding import find_instance, list_instances
-from taskengine.cli.goingon import tries_allowed
-from taskengine.cli.listing import show_table
 from taskengine.cli.options import db_option, id_argument
-from taskengine.cli.output import Format, output_options, write_data
-from taskengine.cli.painters import show_status
-from taskengine.cli.problems import say
-from taskengine.cli.reading import looking
-from taskengine.cli.runs import RunRecord, Runs
-from taskengine.cli.status import span_text
-from taskengine.engine.views import InstanceView
-from taskengine.model.states import InstanceState
+from taskengine.cli.output import output_options
 
 __all__ = ["list_command", "status_command"]
 
-_LIVE: Final = (InstanceState.PENDING, InstanceState.RUNNING)
-_HEADS: Final = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
-
 
 @click.command("list", short_help="list runs, the newest first")
-@click.option(
-    "--status",
-    type=click.Choice([state.value for state in InstanceState], case_sensitive=False),
-    help="Only those in this state.",
-)
+@click.option("--status", metavar="STATE", help="Only those in this state, e.g. Failed.")
 @click.option("--workflow", metavar="ID", help="Only those of this workflow.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @db_option
 @output_options
-@click.pass_obj
-def list_command(
-    ambient: Ambient | None,
-    status: str | None,
-    workflow: str | None,
-    limit: int,
-    dsn: str,
-    output: Format | None,
-) -> None:
+@click.pass_context
+def list_command(context: click.Context, /, **options: Any) -> None:
     """List runs, the newest first.
 
     \b
     taskengine instance list --status Failed
     taskengine instance list -o id
     """
-    states = () if status is None else (InstanceState(status),)
-    found = asyncio.run(_list(ambient or Ambient(), dsn, states, workflow, limit))
-    form = output or Format.TABLE
-    if form is Format.TABLE and not found:
-        say("There are no such runs. Start one:  taskengine run FILE")
-        return
-    write_data(
-        [instance_data(view) for _, view in found],
-        form,
-        table=lambda stream: show_table(_HEADS, [_row(view) for _, view in found], stream),
-    )
-    if form is Format.TABLE:
-        _say_what_is_left_lying(found)
+    from taskengine.cli import looks
 
-
-async def _list(
-    ambient: Ambient, dsn: str, states: tuple[InstanceState, ...], workflow: str | None, limit: int
-) -> list[tuple[RunRecord, InstanceView]]:
-    found: list[tuple[RunRecord, InstanceView]] = []
-    async for pair in list_instances(Runs(), dsn, ambient, states=states, workflow=workflow):
-        found.append(pair)
-        if len(found) == limit:
-            break
-    return found
-
-
-def _say_what_is_left_lying(found: list[tuple[RunRecord, InstanceView]]) -> None:
-    """A run whose process died is Running, as far as its store knows, until somebody goes on with it."""
-    runs = Runs()
-    for record, view in found:
-        if view.status in _LIVE and runs.seems_abandoned(record):
-            say(f"No process runs {view.id} now. Go on with it:  taskengine run --resume {view.id}")
-
-
-def _row(view: InstanceView) -> list[str]:
-    progress = view.progress
-    return [
-        view.id,
-        view.workflow_id,
-        view.status.value,
-        f"{progress.settled}/{progress.total}",
-        "" if view.started_at is None else view.started_at.strftime("%Y-%m-%d %H:%M"),
-        "" if view.duration_s is None else span_text(round(view.duration_s * 1_000_000)),
-    ]
+    looks.list_runs(context.obj, **options)
 
 
 @click.command("status", short_help="show a run and its tasks")
 @id_argument
 @db_option
 @output_options
-@click.pass_obj
-def status_command(ambient: Ambient | None, prefix: str, dsn: str, output: Format | None) -> None:
+@click.pass_context
+def status_command(context: click.Context, /, prefix: str, **options: Any) -> None:
     """Show a run and its tasks. ID may be the beginning of an id.
 
     \b
     taskengine instance status 0192f3c1
     taskengine instance status 0192f3c1 --json
     """
-    asyncio.run(_status(ambient or Ambient(), prefix, dsn, output or Format.TABLE))
+    from taskengine.cli import looks
 
-
-async def _status(ambient: Ambient, prefix: str, dsn: str, form: Format) -> None:
-    record, view = await find_instance(Runs(), prefix, dsn, ambient)
-    async with looking(record.dsn, ambient) as look:
-        tasks = await look.reading.tasks(record.id)
-        result = await look.reading.result(record.id)
-        tries = tries_allowed(await look.definition_of(record.id))
-    board = Board(Header(view), tasks)
-    for name, allowed in tries.items():
-        board.allow_tries(name, allowed)
-    write_data(
-        instance_detail(view, tasks, result),
-        form,
-        table=lambda stream: show_status(board, ambient.clock.now_us(), stream),
-    )
-    if form is Format.TABLE:
-        _say_what_is_left_lying([(record, view)])
+    looks.show_run(context.obj, prefix, **options)

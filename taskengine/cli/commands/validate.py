@@ -1,68 +1,26 @@
-"""`taskengine validate FILE...`: every problem of every file, at once."""
+"""`taskengine validate FILE...`: its options. What it does is in `taskengine.cli.checking`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 
-from taskengine.cli import exits
-from taskengine.cli.definitions import known_jobs, load_definition
-from taskengine.cli.output import Format, output_options, write_data, write_text
-from taskengine.cli.problems import exit_code_of, explain, say
-from taskengine.cli.safe import clean
-from taskengine.errors import InvalidDefinition, TaskEngineError
-from taskengine.model.definition import canonical_form, version_of
+from taskengine.cli.output import output_options
 
 __all__ = ["command"]
-
-_Report = dict[str, Any]
 
 
 @click.command("validate", short_help="check workflow files and report every problem")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--app", "apps", multiple=True, metavar="FILE", help="A Python file with jobs; may be repeated.")
 @output_options
-def command(files: Sequence[str], apps: Sequence[str], output: Format | None) -> int:
+def command(files: Sequence[str], **options: Any) -> int:
     """Check workflow files. `-` reads stdin.
 
     \b
     taskengine validate workflow.yaml --app jobs.py
     taskengine validate *.yaml --json
     """
-    jobs = known_jobs(apps)
-    reports, codes = [], []
-    for file in files:
-        report, code = _check(file, jobs, quiet=output not in (None, Format.TABLE))
-        reports.append(report)
-        codes.append(code)
-    write_data(reports, output or Format.TABLE, table=lambda stream: write_text("\n".join(map(_line, reports)), stream))
-    return exits.INVALID_DEFINITION if exits.INVALID_DEFINITION in codes else max(codes)
+    from taskengine.cli import checking
 
-
-def _check(file: str, jobs: Collection[str], *, quiet: bool) -> tuple[_Report, int]:
-    """The report on one file and the exit code for it; `id` is null where the file could not be read."""
-    report: _Report = {"file": file, "valid": False, "id": None, "name": None, "version": None, "tasks": 0}
-    try:
-        definition = load_definition(file, jobs)
-    except (TaskEngineError, OSError) as error:
-        if not quiet:
-            say(explain(error))
-        problems = error.problems if isinstance(error, InvalidDefinition) else ()
-        found = [msgspec.to_builtins(problem) for problem in problems]
-        return {**report, "problems": found}, exit_code_of(error)
-    report |= {
-        "valid": True,
-        "id": definition.id,
-        "name": definition.title,
-        "version": version_of(canonical_form(definition)),
-        "tasks": len(definition.tasks),
-    }
-    return {**report, "problems": []}, exits.OK
-
-
-def _line(report: _Report) -> str:
-    if not report["valid"]:
-        return clean(f"{report['file']}: {'invalid' if report['problems'] else 'cannot be read'}")
-    tasks = f"{report['tasks']} task{'s' if report['tasks'] != 1 else ''}"
-    return clean(f"{report['file']}: valid, {report['id']} (v {report['version'][:7]}), {tasks}")
+    return checking.validate(files, **options)
