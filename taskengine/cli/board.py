@@ -147,7 +147,8 @@ class Board:
             header.finished_us = event.at_us
         if body.reason:
             header.error = body.reason
-        return [self._move(transition, event.at_us) for transition in body.transitions]
+        # A short task makes two moves in one event, and is one line of news.
+        return list(dict.fromkeys([self._move(transition, event.at_us) for transition in body.transitions]))
 
     def _move(self, transition: Transition, at_us: Micros) -> Line:
         line = self._line(transition.ordinal, transition.task)

@@ -24,7 +24,7 @@ def known_jobs(apps: Sequence[str]) -> Collection[str]:
     """The names of the jobs that a run with these `--app` files would know. Raises InvalidConfiguration."""
     from taskengine.engine.builder import EngineBuilder
 
-    builder = EngineBuilder()
+    builder = EngineBuilder().with_entry_points()
     for app in apps:
         builder.with_app(app)
     return builder.build().registry.names()

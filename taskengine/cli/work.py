@@ -49,7 +49,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_builder(ambient: Ambient, dsn: str, apps: Sequence[str], workers: int | None) -> EngineBuilder:
     """A builder with the job files loaded. Raises InvalidConfiguration, NotSupportedYet."""
-    builder = EngineBuilder(ambient).with_store(dsn)
+    builder = EngineBuilder(ambient).with_store(dsn).with_entry_points()
     if workers is not None:
         builder.with_workers(workers)
     for app in apps:

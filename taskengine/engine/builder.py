@@ -76,6 +76,11 @@ class EngineBuilder:
         self._modules.add(name)
         return self
 
+    def with_entry_points(self) -> Self:
+        """Register the jobs of installed packages: everything in the entry-point group `taskengine.jobs`."""
+        self._registry.load_entry_points()
+        return self
+
     def with_service(self, key: str | type, service: object) -> Self:
         """What jobs get by `ctx.service(key)`, or by an argument annotated with the type."""
         self._services.with_service(key, service)

@@ -434,7 +434,7 @@ class Engine:
 
     def _fatal(self, error: BaseException) -> None:
         """Nothing can be committed any more, or an actor asked for the end: let whoever owns the process decide."""
-        self._ambient.log.error("engine.fatal", exc=error)
+        self._ambient.log.error("engine.fatal", error=repr(error))  # whoever found it has logged its traceback
         if self._supervisor is not None:
             self._supervisor.tell(Closing())
         self._directory.close()

@@ -220,3 +220,9 @@ def test_spans(seconds: float, text: str) -> None:
 
 def test_the_clock_counts_hours_beyond_a_day() -> None:
     assert clock_text(100 * 3600 * 1_000_000) == "100:00:00"
+
+
+def test_a_task_that_begins_and_ends_in_one_event_is_one_line_of_news() -> None:
+    board = board_of(task(0, "短"))
+    news = board.apply(event(1, moved(0, "短", TaskState.RUNNING), moved(0, "短", TaskState.SUCCESS)))
+    assert [(line.name, line.state) for line in news] == [("短", TaskState.SUCCESS)]
