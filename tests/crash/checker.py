@@ -15,7 +15,7 @@ from crash.workload import definition, expected_results, key_of, kind_of
 
 from taskengine.ambient import Ambient
 from taskengine.model.definition import WorkflowDefinition, decode_canonical
-from taskengine.model.records import AttemptRow, CommandRow, EventRow, InstanceRow, Outcome, TaskRow
+from taskengine.model.records import AttemptRow, CommandRow, DefinitionRow, EventRow, InstanceRow, Outcome, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskMove, TaskState
 from taskengine.store.sqlite import SqliteStore
 
@@ -31,19 +31,24 @@ class Kept(msgspec.Struct, frozen=True):
     commands: Sequence[CommandRow]
 
 
-async def _read(database: Path) -> list[Kept]:
+async def read(database: Path) -> tuple[list[Kept], list[str]]:
+    """What the store holds, and what it should hold and does not."""
     store = SqliteStore(database, Ambient(), read_only=True)
     await store.open()
     try:
-        rows = await store.instances(limit=100_000, descending=False)
-        return [await _instance(store, row) for row in rows]
+        kept, lost = [], []
+        for row in await store.instances(limit=100_000, descending=False):
+            version = await store.definition(row.version)
+            if version is None:
+                lost.append(f"{row.idempotency_key}: the version it names is lost")
+            else:
+                kept.append(await _instance(store, row, version))
+        return kept, lost
     finally:
         await store.close()
 
 
-async def _instance(store: SqliteStore, row: InstanceRow) -> Kept:
-    version = await store.definition(row.version)
-    assert version is not None
+async def _instance(store: SqliteStore, row: InstanceRow, version: DefinitionRow) -> Kept:
     return Kept(
         row=row,
         definition=decode_canonical(version.canonical),
@@ -56,9 +61,9 @@ async def _instance(store: SqliteStore, row: InstanceRow) -> Kept:
 
 def faults(folder: Path, *, seed: int, instances: int, kills: int) -> list[str]:
     """What is wrong after a run of `driver.py` in `folder` that was killed so often; at most a hundred."""
-    kept = asyncio.run(_read(folder / "engine.db"))
+    kept, lost = asyncio.run(read(folder / "engine.db"))
     effects = read_effects(folder / "effects.log")
-    found = list(_wrong(kept, effects, read_deeds(folder / "client.log"), seed, instances, kills))
+    found = [*lost, *_wrong(kept, effects, read_deeds(folder / "client.log"), seed, instances, kills)]
     return found[:100]
 
 

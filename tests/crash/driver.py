@@ -6,6 +6,7 @@ SIGKILL to itself when it reaches that point for the n-th time.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -100,14 +101,20 @@ class Client:
 
 
 async def all_at_rest(engine: Engine, patience_s: float) -> bool:
-    """Wait for whatever is unfinished, also for what no client of this life has asked for; False: some are held."""
-    while found := await engine.list_instances(states=UNFINISHED, limit=500):
-        moving = [view.id for view in found if view.status is not InstanceState.QUARANTINED]
-        if not moving:
-            return False
-        # Not its end: one that is being held just now has none.
-        await engine.wait_until_resting(moving[0], patience_s)
-    return True
+    """Wait for whatever is unfinished, also for what no client of this life has asked for.
+
+    False: some are held, or have not moved for all the patience there is, as after a commit that was lost.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while found := await engine.list_instances(states=UNFINISHED, limit=500):
+                moving = [view.id for view in found if view.status is not InstanceState.QUARANTINED]
+                if not moving:
+                    return False
+                # Not its end: one that is being held just now has none.
+                await engine.wait_until_resting(moving[0], patience_s)
+            return True
+    return False
 
 
 async def live(options: argparse.Namespace, probe: Killer) -> bool:

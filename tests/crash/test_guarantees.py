@@ -27,7 +27,9 @@ def play(lives: Any, scene: str, kill: str = "") -> int:
 
 
 def kept(lives: Any) -> list[Any]:
-    return asyncio.run(checker._read(lives.folder / "engine.db"))
+    kept, lost = asyncio.run(checker.read(lives.folder / "engine.db"))
+    assert not lost
+    return kept
 
 
 def test_only_the_instance_that_kills_the_process_is_quarantined(make_lives: Callable[..., Any]) -> None:

@@ -108,7 +108,8 @@ def run_and_kill(lives: Any, kills: int, seed: int) -> Runs:
 
 
 def run_faults(lives: Any, runs: Runs) -> list[str]:
-    (kept,) = asyncio.run(checker._read(runs.database))
+    (kept,), lost = asyncio.run(checker.read(runs.database))
+    assert not lost
     assert kept.row.state == "Success"
     effects: dict[tuple[str, str], list[Any]] = {}
     for effect in read_effects(lives.folder / "effects.log"):
