@@ -244,6 +244,9 @@ class Plan:
     def judge(self, task: Task, now_us: Micros) -> None:
         """Look at a Pending task's dependencies and act on the verdict."""
         ledger = self.ledger
+        if ledger.phase is Phase.CANCEL:
+            self._cancel_task(task, now_us)  # the sweep would come to it, but it has not failed because of another
+            return
         need = len(ledger.shape.dependencies[task.ordinal])
         verdict = judge(ledger.shape.specs[task.ordinal].trigger, need, task.ok, task.bad, task.skipped)
         if ledger.phase is Phase.DRAIN and verdict is TriggerVerdict.BLOCK and not task.failed:
