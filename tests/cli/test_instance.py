@@ -167,7 +167,7 @@ def test_run_resume_also_lifts_a_pause(command: Command, cut_short: str, folder:
 def test_cancel_ends_it_with_the_reason(command: Command, cut_short: str) -> None:
     done = command("instance", "cancel", cut_short, "--reason", "不要了", "--json")
     assert (done.returncode, done.data["status"], done.data["error_message"]) == (0, "Cancelled", "不要了")
-    assert statuses(command, cut_short) == ["Success", "Cancelled", "UpstreamFailed"]
+    assert statuses(command, cut_short) == ["Success", "Cancelled", "Cancelled"]
     assert command("run", "--resume", cut_short).returncode == 10, "shows how it ended"
 
 
