@@ -76,21 +76,6 @@ class Graph:
         """Every node that can be reached from `starts`, themselves included."""
         return _reach(starts, self.dependents)
 
-    def is_upstream(self, node: int, of: int, levels: Sequence[int]) -> bool:
-        """Whether `of` depends on `node`, directly or not. `levels` as from `levels()`, to prune the walk."""
-        if node in self.dependencies(of):
-            return True
-        floor = levels[node]
-        stack, seen = [of], {of}
-        while stack:
-            for before in self.dependencies(stack.pop()):
-                if before == node:
-                    return True
-                if before not in seen and levels[before] > floor:
-                    seen.add(before)
-                    stack.append(before)
-        return False
-
     def _reverse(self) -> tuple["array[int]", "array[int]"]:
         counts = [0] * self.size
         for node in self._in_targets:

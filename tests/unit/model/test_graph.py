@@ -92,17 +92,6 @@ def test_below_is_everything_that_can_be_reached(rows: list[list[int]], data: st
     assert Graph(rows).below(starts) == expected
 
 
-@given(rows=acyclic())
-def test_upstream_means_that_there_is_a_way(rows: list[list[int]]) -> None:
-    graph = Graph(rows)
-    levels = graph.levels()
-    for of in range(len(rows)):
-        above = reach(rows, of)
-        assert [graph.is_upstream(node, of, levels) for node in range(len(rows))] == [
-            node in above for node in range(len(rows))
-        ]
-
-
 def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
     size = 10_000
     rows = [[at - 1] if at else [] for at in range(size)]
@@ -110,8 +99,6 @@ def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
     assert graph.levels() == list(range(size))
     assert graph.find_cycle() == []
     assert graph.below([0]) == set(range(size))
-    assert graph.is_upstream(0, size - 1, graph.levels())
-    assert not graph.is_upstream(size - 1, 0, graph.levels())
 
 
 @pytest.mark.parametrize("back", [0, 5_000, 9_999])
