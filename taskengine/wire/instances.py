@@ -1,0 +1,149 @@
+"""Instances, tasks and log lines over the wire."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "AttemptBody",
+    "CancelRequest",
+    "FailureBody",
+    "InstanceBody",
+    "InstanceDetail",
+    "LogLine",
+    "PauseRequest",
+    "ProgressBody",
+    "RetryRequest",
+    "TaskBody",
+]
+
+
+class ProgressBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks by what became of them; the seven from `completed` to `compensation` add up to `total`.
+
+    percent                              of the tasks that have ended
+    running_task_ids, pending_task_ids   names, at most 100 of each; only where one instance was asked for
+    """
+
+    total: int
+    percent: int
+    completed: int
+    failed: int
+    running: int
+    pending: int
+    skipped: int
+    cancelled: int
+    compensation: int
+    running_task_ids: list[str] = []
+    pending_task_ids: list[str] = []
+
+
+class InstanceBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance. `duration` counts to now while it runs; `result` is null in lists and until it has ended."""
+
+    id: str
+    workflow_id: str
+    workflow_name: str
+    version: str
+    status: str
+    run: int
+    progress: ProgressBody
+    params: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration: float | None = None
+    error_message: str | None = None
+    result: dict[str, Any] | None = None
+
+
+class FailureBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt failed. `type` is the name of the exception's class, or a code such as `lost`."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class AttemptBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that was followed by another one; the task itself tells of the last one."""
+
+    attempt: int
+    run: int
+    outcome: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: FailureBody | None = None
+
+
+class TaskBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One task, as its latest attempt left it.
+
+    tries      attempts that count against the retry policy in this run
+    due_at     when a retry or a sleep is due
+    waits_for  dependencies that have not ended, while it is Pending
+    attempts   the earlier ones; only where they were asked for
+    """
+
+    name: str
+    status: str
+    job: str
+    depends_on: list[str]
+    attempt: int
+    tries: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration: float | None = None
+    due_at: datetime | None = None
+    reason: str | None = None
+    waits_for: list[str] = []
+    result: Any = None
+    error: FailureBody | None = None
+    attempts: list[AttemptBody] = []
+
+
+class InstanceDetail(InstanceBody, frozen=True, kw_only=True):
+    """An instance with all its tasks, in definition order: what `--json` prints."""
+
+    tasks: list[TaskBody]
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored line. `id` grows within an instance; hand it back as `since` for the lines behind it.
+
+    level  debug, info, warning, error; stdout, stderr for what a command printed
+    """
+
+    id: int
+    instance_id: str
+    task: str
+    attempt: int
+    level: str
+    message: str
+    at: datetime
+
+
+class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`now` also interrupts what runs; it will run again after the resume."""
+
+    now: bool = False
+
+
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`reason` is kept with the instance."""
+
+    reason: str = ""
+
+
+class RetryRequest(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"from_task": "from", "only_task": "only"},
+):
+    """`from` one task and all below, `only` one task, neither: everything that failed."""
+
+    from_task: str | None = None
+    only_task: str | None = None

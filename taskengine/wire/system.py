@@ -1,0 +1,111 @@
+"""The server itself over the wire."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "FunctionBody",
+    "HealthBody",
+    "NodeBody",
+    "Scope",
+    "StatusBody",
+    "TokenBody",
+    "TokenCreated",
+    "TokenRequest",
+    "VersionInfo",
+]
+
+Scope = Literal["read", "operate", "define", "admin"]
+"""What a token allows: look; start and change instances; upload and delete definitions; tokens and the store.
+
+Each includes the ones before it.
+"""
+
+
+class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One word for everyone: `ok`, `starting`, `degraded` (the store cannot commit) or `stopping`."""
+
+    status: Literal["ok", "starting", "degraded", "stopping"]
+
+
+class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs here. `started_at` is that of the process."""
+
+    version: str
+    python: str
+    platform: str
+    sqlite: str
+    started_at: datetime
+
+
+class FunctionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A job function that this server can run."""
+
+    name: str
+    kind: Literal["async", "thread", "process"]
+    signature: str
+    doc: str
+    path: str
+    builtin: bool
+
+
+class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One running server on this store. `epoch` grows with every start."""
+
+    id: str
+    epoch: int
+    started_at: datetime
+    address: str
+    pid: int
+    version: str
+
+
+class StatusBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine is doing now.
+
+    store       address without a password; size_bytes what it occupies; schema the newest migration
+    instances   how many are in each state
+    slots       bodies that may run at once; running, queued: tasks
+    backlog     rows that wait for their commit
+    actors      in memory
+    loop_lag_s  how late the loop lately came to its work
+    """
+
+    store: str
+    schema: int
+    size_bytes: int
+    instances: dict[str, int]
+    slots: int
+    running: int
+    queued: int
+    backlog: int
+    actors: int
+    stream_clients: int
+    loop_lag_s: float
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`expires_in` in seconds; null: never."""
+
+    name: str
+    scope: Scope
+    expires_in: float | None = None
+
+
+class TokenBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as it is remembered; the secret itself is not."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class TokenCreated(TokenBody, frozen=True, kw_only=True):
+    """The answer to its making: the only time that `secret` is told."""
+
+    secret: str
