@@ -16,11 +16,12 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.config.places import data_folder
 from taskengine.errors import InvalidInput, NotFound, StoreLocked
 from taskengine.model.ids import InstanceId
 from taskengine.store.lock import FileLock, holder_of
 
-__all__ = ["RunRecord", "Runs", "data_folder", "lasting_dsn"]
+__all__ = ["RunRecord", "Runs", "lasting_dsn"]
 
 _RECORD: Final = "run.json"
 _DATABASE: Final = "taskengine.db"
@@ -46,16 +47,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(RunRecord)
-
-
-def data_folder() -> Path:
-    """`$TASKENGINE_HOME`, else `taskengine` in the XDG data folder. Need not exist."""
-    home = os.environ.get("TASKENGINE_HOME")
-    if home:
-        return Path(home).expanduser().absolute()
-    # The XDG rules: a relative path there is to be ignored.
-    data = Path(os.environ.get("XDG_DATA_HOME") or "-")
-    return (data if data.is_absolute() else Path("~/.local/share").expanduser()) / "taskengine"
 
 
 def lasting_dsn(dsn: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taskengine.cli.runs import RunRecord, Runs, data_folder, lasting_dsn
+from taskengine.cli.runs import RunRecord, Runs, lasting_dsn
+from taskengine.config.places import data_folder
 from taskengine.clock import Micros
 from taskengine.errors import InvalidInput, NotFound
 from taskengine.model.ids import InstanceId
