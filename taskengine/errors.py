@@ -20,6 +20,9 @@
         BatchRefused           the store's answer to a batch that cannot be applied; never leaves the checkpointer
         StoreUnavailable       the database is busy, full or gone; the same again later may succeed
       Unavailable              the engine is stopping or not started; try again
+      ServerUnreachable        a client's request found no server, or not one of ours
+      NotAllowed               the server wants a token, or one that allows more
+      TooManyRequests          asked too often; the same again later may succeed
       ActorDead                a message for an actor that has stopped
       RestartsExhausted        a child failed more often than its supervisor allows
       JobError
@@ -58,17 +61,20 @@ __all__ = [
     "JobError",
     "LostInstance",
     "NonRetryable",
+    "NotAllowed",
     "NotFound",
     "NotSupportedYet",
     "Problem",
     "RestartsExhausted",
     "RetryAfter",
     "SchemaTooNew",
+    "ServerUnreachable",
     "StoreCorrupt",
     "StoreError",
     "StoreLocked",
     "StoreUnavailable",
     "TaskEngineError",
+    "TooManyRequests",
     "Unavailable",
     "UnknownFunction",
     "WaitTimeout",
@@ -271,6 +277,42 @@ class StoreUnavailable(StoreError):
 
 class Unavailable(TaskEngineError):
     code = "unavailable"
+
+
+class ServerUnreachable(TaskEngineError):
+    """No taskengine server answered at `address`, empty where none is known. `reason` ends with what to do."""
+
+    code = "server_unreachable"
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address, self.reason = address, reason
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}" if self.address else self.reason
+
+
+class NotAllowed(TaskEngineError):
+    """Who asks is unknown (no token, a wrong or an old one) or may not do this."""
+
+    code = "not_allowed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class TooManyRequests(TaskEngineError):
+    """Nothing was done. `retry_after_s` is how long the server wants to be left alone."""
+
+    code = "too_many_requests"
+
+    def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(detail, retry_after_s)
+        self.detail, self.retry_after_s = detail, float(retry_after_s)
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class ActorDead(TaskEngineError):
