@@ -16,7 +16,7 @@ import msgspec
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
 from taskengine.model.events import Event
-from taskengine.model.ids import InstanceId
+from taskengine.model.ids import InstanceId, WorkflowId
 
 __all__ = ["Bus", "Frame", "FrameFilter", "Gap", "LogFrame", "OverflowPolicy", "ProgressFrame", "Subscription"]
 
@@ -24,20 +24,26 @@ DEFAULT_CAPACITY: Final = 10_000
 
 
 class LogFrame(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One line that a job logged. `level` is one of debug, info, warning, error."""
+    """One line that a job logged. `level` is one of debug, info, warning, error, stdout, stderr.
+
+    id  of the stored line, growing within its instance; 0: this one is not stored
+    """
 
     instance_id: InstanceId
+    workflow_id: WorkflowId
     task: str
     attempt: int
     level: str
     message: str
     at_us: Micros
+    id: int = 0
 
 
 class ProgressFrame(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How far a job says it is. `fraction` 0..1."""
 
     instance_id: InstanceId
+    workflow_id: WorkflowId
     task: str
     fraction: float
     message: str = ""

@@ -13,7 +13,7 @@ from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Unr
 from taskengine.engine.staff import Staff
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
-from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import Park, Settled
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
@@ -218,17 +218,25 @@ class TaskActor(AsyncActor):
 
     def _tell_frame(self, frame: LogLine | ProgressNote) -> None:
         instance_id, task = self._work.instance_id, self._work.step.spec.name
+        workflow_id = WorkflowId(self._work.given.workflow_id)
         if isinstance(frame, ProgressNote):
             self._staff.bus.publish(
-                ProgressFrame(instance_id=instance_id, task=task, fraction=frame.fraction, message=frame.message)
+                ProgressFrame(
+                    instance_id=instance_id,
+                    workflow_id=workflow_id,
+                    task=task,
+                    fraction=frame.fraction,
+                    message=frame.message,
+                )
             )
         else:
             self._staff.bus.publish(
                 LogFrame(
                     instance_id=instance_id,
+                    workflow_id=workflow_id,
                     task=task,
                     attempt=self._work.attempt,
-                    level=frame.level.upper(),
+                    level=frame.level,
                     message=frame.message,
                     at_us=frame.at_us,
                 )

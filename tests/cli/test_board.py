@@ -128,7 +128,9 @@ def test_the_status_looks_as_promised() -> None:
 def test_progress_of_a_job_is_shown_while_it_runs() -> None:
     board = board_of(task(0, "load"))
     board.apply(event(0, moved(0, "load", TaskState.RUNNING)))
-    board.apply(ProgressFrame(instance_id=ONE, task="load", fraction=0.25, message="rows\x1b[2J"))
+    board.apply(
+        ProgressFrame(instance_id=ONE, workflow_id=WorkflowId("w"), task="load", fraction=0.25, message="rows\x1b[2J")
+    )
     assert shown(board, 1)[-1].endswith("25% rows\\x1b[2J")
     board.apply(event(2, moved(0, "load", TaskState.SUCCESS)))
     assert "25%" not in shown(board, 3)[-1]

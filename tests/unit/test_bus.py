@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus, Frame, Gap, OverflowPolicy, ProgressFrame, Subscription
-from taskengine.model.ids import InstanceId
+from taskengine.model.ids import InstanceId, WorkflowId
 
 ONE = InstanceId("one")
 TWO = InstanceId("two")
@@ -29,7 +29,7 @@ class Counters:
 
 
 def frame(number: float, instance_id: InstanceId = ONE) -> ProgressFrame:
-    return ProgressFrame(instance_id=instance_id, task="load", fraction=number)
+    return ProgressFrame(instance_id=instance_id, workflow_id=WorkflowId("流程"), task="load", fraction=number)
 
 
 def numbers(frames: Sequence[Frame | Gap]) -> list[float | str]:
