@@ -36,7 +36,7 @@ class CommitMetrics(SilentMetrics):
     def __init__(self) -> None:
         self.commits = self.rows = 0
 
-    def observe(self, name: str, value: float) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         if name == "commit.rows":
             self.commits += 1
             self.rows += int(value)

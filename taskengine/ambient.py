@@ -25,11 +25,14 @@ class Log(Protocol):
 
 
 class Metrics(Protocol):
-    """Counters, gauges and histograms by name, e.g. `actors.dead_letters`, `commit.rows`."""
+    """Counters, gauges and histograms by name, e.g. `actors.dead_letters`, `commit.rows`.
 
-    def count(self, name: str, amount: int = 1) -> None: ...
-    def gauge(self, name: str, value: float) -> None: ...
-    def observe(self, name: str, value: float) -> None: ...
+    The names and their labels are listed in `telemetry/catalogue.py`. Called from the loop's thread.
+    """
+
+    def count(self, name: str, amount: int = 1, /, **labels: str) -> None: ...
+    def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
+    def observe(self, name: str, value: float, /, **labels: str) -> None: ...
 
 
 class StandardLog:
@@ -59,13 +62,13 @@ class StandardLog:
 class SilentMetrics:
     """Counts nothing; the default where nobody asks."""
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, name: str, amount: int = 1, /, **labels: str) -> None:
         pass
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
         pass
 
-    def observe(self, name: str, value: float) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         pass
 
 
