@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from taskengine.cli.runs import RunRecord, Runs
+from taskengine.cli.local.runs import RunRecord, Runs
 from taskengine.clock import Micros
 from taskengine.model.ids import InstanceId
 from taskengine.store.lock import FileLock, holder_of

@@ -1,4 +1,4 @@
-"""taskengine/cli/board.py and status.py: what is shown is what was committed, within the room there is."""
+"""taskengine/cli/live/board.py and status.py: what is shown is what was committed, within the room there is."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from taskengine.bus import ProgressFrame
-from taskengine.cli.board import Board, Header
-from taskengine.cli.status import (
+from taskengine.cli.live.board import Board, Header
+from taskengine.cli.live.status import (
     Style,
     clock_text,
     end_lines,

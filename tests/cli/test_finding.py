@@ -1,4 +1,4 @@
-"""taskengine/cli/finding.py: old runs go, whatever is young, unfinished, in use or in doubt stays."""
+"""taskengine/cli/local/finding.py: old runs go, whatever is young, unfinished, in use or in doubt stays."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from taskengine.ambient import Ambient
-from taskengine.cli.finding import prune
-from taskengine.cli.runs import RunRecord, Runs
+from taskengine.cli.local.finding import prune
+from taskengine.cli.local.runs import RunRecord, Runs
 from taskengine.clock import ManualClock, SystemIds, seconds
 from taskengine.definition import read_yaml
 from taskengine.engine.builder import EngineBuilder

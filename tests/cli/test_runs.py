@@ -1,4 +1,4 @@
-"""taskengine/cli/runs.py: where runs are kept, for whose eyes, and which one a prefix means."""
+"""taskengine/cli/local/runs.py: where runs are kept, for whose eyes, and which one a prefix means."""
 
 import os
 import stat
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from taskengine.cli.runs import RunRecord, Runs, lasting_dsn
-from taskengine.config.places import data_folder
+from taskengine.cli.local.runs import RunRecord, Runs, lasting_dsn
 from taskengine.clock import Micros
+from taskengine.config.places import data_folder
 from taskengine.errors import InvalidInput, NotFound
 from taskengine.model.ids import InstanceId
 from taskengine.store.lock import FileLock

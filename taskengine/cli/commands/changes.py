@@ -1,4 +1,4 @@
-"""`taskengine instance pause`, `resume`, `cancel`, `retry`: their options; what they do is in `changing`.
+"""`taskengine instance pause`, `resume`, `cancel`, `retry`: their options; what they do is in `verbs.changing`.
 
 They take the store's lock and run the engine in this process until the instance rests. While another process has the
 store they are refused with its pid.
@@ -22,7 +22,7 @@ __all__ = ["cancel_command", "pause_command", "resume_command", "retry_command"]
 @click.pass_context
 def pause_command(context: click.Context, /, prefix: str, **options: Any) -> None:
     """Pause a run: nothing new starts until `instance resume`."""
-    from taskengine.cli import changing
+    from taskengine.cli.verbs import changing
 
     changing.pause(context.obj, prefix, **options)
 
@@ -35,7 +35,7 @@ def pause_command(context: click.Context, /, prefix: str, **options: Any) -> Non
 @click.pass_context
 def cancel_command(context: click.Context, /, prefix: str, **options: Any) -> None:
     """End a run: nothing new starts, what runs is cancelled."""
-    from taskengine.cli import changing
+    from taskengine.cli.verbs import changing
 
     changing.cancel(context.obj, prefix, **options)
 
@@ -48,7 +48,7 @@ def cancel_command(context: click.Context, /, prefix: str, **options: Any) -> No
 @click.pass_context
 def resume_command(context: click.Context, /, prefix: str, **options: Any) -> int:
     """Go on with a run that is paused or was cut short, in this process, until it rests."""
-    from taskengine.cli import changing
+    from taskengine.cli.verbs import changing
 
     return changing.resume(context.obj, prefix, **options)
 
@@ -72,6 +72,6 @@ def retry_command(
     """
     if from_task is not None and only_task is not None:
         raise click.UsageError("--from and --only exclude each other", context)
-    from taskengine.cli import changing
+    from taskengine.cli.verbs import changing
 
     return changing.retry(context.obj, prefix, from_task, only_task, **options)

@@ -1,4 +1,4 @@
-"""`taskengine workflow graph FILE`: its options. What it does is in `taskengine.cli.drawing`."""
+"""`taskengine workflow graph FILE`: its options. What it does is in `taskengine.cli.verbs.drawing`."""
 
 from typing import Any
 
@@ -20,6 +20,6 @@ def command(file: str, **options: Any) -> None:
     taskengine workflow graph workflow.yaml > graph.mmd
     taskengine workflow graph workflow.yaml --format json
     """
-    from taskengine.cli import drawing
+    from taskengine.cli.verbs import drawing
 
     drawing.draw(file, **options)

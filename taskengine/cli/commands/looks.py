@@ -1,4 +1,4 @@
-"""`taskengine instance list` and `status`: their options. What they do is in `taskengine.cli.looks`."""
+"""`taskengine instance list` and `status`: their options. What they do is in `taskengine.cli.verbs.looks`."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def list_command(context: click.Context, /, **options: Any) -> None:
     taskengine instance list --status Failed
     taskengine instance list -o id
     """
-    from taskengine.cli import looks
+    from taskengine.cli.verbs import looks
 
     looks.list_runs(context.obj, **options)
 
@@ -41,6 +41,6 @@ def status_command(context: click.Context, /, prefix: str, **options: Any) -> No
     taskengine instance status 0192f3c1
     taskengine instance status 0192f3c1 --json
     """
-    from taskengine.cli import looks
+    from taskengine.cli.verbs import looks
 
     looks.show_run(context.obj, prefix, **options)

@@ -1,4 +1,4 @@
-"""`taskengine run FILE`: its options. What it does is in `taskengine.cli.running`, imported when it is done."""
+"""`taskengine run FILE`: its options. What it does is in `taskengine.cli.verbs.running`, imported when it is done."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def command(
     task name; `-o` prints the instance with all its tasks instead. Ctrl-C saves the work, `--resume` goes on with it.
     """
     _refuse_contradictions(context, file, resume, params)
-    from taskengine.cli import running
+    from taskengine.cli.verbs import running
 
     if file is None:
         return running.resume(context.obj, resume or running.NEWEST, **options)

@@ -1,4 +1,4 @@
-"""`taskengine validate FILE...`: its options. What it does is in `taskengine.cli.checking`."""
+"""`taskengine validate FILE...`: its options. What it does is in `taskengine.cli.verbs.checking`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +21,6 @@ def command(files: Sequence[str], **options: Any) -> int:
     taskengine validate workflow.yaml --app jobs.py
     taskengine validate *.yaml --json
     """
-    from taskengine.cli import checking
+    from taskengine.cli.verbs import checking
 
     return checking.validate(files, **options)

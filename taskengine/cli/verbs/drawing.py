@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from taskengine.cli.definitions import known_jobs, load_definition
+from taskengine.cli.local.definitions import known_jobs, load_definition
 from taskengine.cli.output import json_text, write_text
 from taskengine.cli.terminal import is_terminal
 from taskengine.definition import to_mermaid

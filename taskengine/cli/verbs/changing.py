@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from taskengine.ambient import Ambient
-from taskengine.cli.finding import find_instance
-from taskengine.cli.goingon import EngineFlags, engine_flags, go_on
+from taskengine.cli.local.finding import find_instance
+from taskengine.cli.local.goingon import EngineFlags, engine_flags, go_on
+from taskengine.cli.local.runs import RunRecord, Runs
+from taskengine.cli.local.work import Change, Ending, change_once, make_builder
 from taskengine.cli.output import Format
-from taskengine.cli.report import report_ending, show_ending
-from taskengine.cli.runs import RunRecord, Runs
 from taskengine.cli.safe import clean_lines
 from taskengine.cli.stdio import stdout_kept_for_data
-from taskengine.cli.work import Change, Ending, change_once, make_builder
+from taskengine.cli.verbs.report import report_ending, show_ending
 from taskengine.engine.engine import Engine
 from taskengine.errors import NotFound
 from taskengine.model.ids import InstanceId

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from taskengine.bus import Gap, LogFrame, Subscription
-from taskengine.cli.board import Board, Header
-from taskengine.cli.painters import Painter
+from taskengine.cli.live.board import Board, Header
+from taskengine.cli.live.painters import Painter
 from taskengine.clock import Clock
 from taskengine.engine.engine import Engine
 from taskengine.model.ids import InstanceId

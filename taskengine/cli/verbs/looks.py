@@ -4,17 +4,17 @@ import asyncio
 from typing import Final
 
 from taskengine.ambient import Ambient
-from taskengine.cli.board import Board, Header
 from taskengine.cli.detail import instance_data, instance_detail
-from taskengine.cli.finding import find_instance, list_instances
-from taskengine.cli.goingon import tries_allowed
 from taskengine.cli.listing import show_table
+from taskengine.cli.live.board import Board, Header
+from taskengine.cli.live.painters import show_status
+from taskengine.cli.live.status import span_text
+from taskengine.cli.local.finding import find_instance, list_instances
+from taskengine.cli.local.goingon import tries_allowed
+from taskengine.cli.local.reading import looking
+from taskengine.cli.local.runs import RunRecord, Runs
 from taskengine.cli.output import Format, write_data
-from taskengine.cli.painters import show_status
 from taskengine.cli.problems import say
-from taskengine.cli.reading import looking
-from taskengine.cli.runs import RunRecord, Runs
-from taskengine.cli.status import span_text
 from taskengine.engine.views import InstanceView
 from taskengine.errors import InvalidConfiguration
 from taskengine.model.spelling import did_you_mean, quoted

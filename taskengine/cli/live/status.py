@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from taskengine.cli.board import Board, Header, Line
+from taskengine.cli.live.board import Board, Header, Line
 from taskengine.cli.safe import clean, one_line
 from taskengine.clock import Micros
 from taskengine.model.states import Bucket, InstanceState, TaskState

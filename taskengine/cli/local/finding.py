@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from taskengine.ambient import Ambient
+from taskengine.cli.local.reading import looking
+from taskengine.cli.local.runs import RunRecord, Runs
 from taskengine.cli.problems import say
-from taskengine.cli.reading import looking
-from taskengine.cli.runs import RunRecord, Runs
 from taskengine.clock import Micros, seconds
 from taskengine.engine.views import InstanceView
 from taskengine.errors import InvalidConfiguration, InvalidInput, NotFound, StoreError

@@ -4,14 +4,14 @@ import shlex
 import sys
 
 from taskengine.cli import exits
-from taskengine.cli.board import Board, Header
 from taskengine.cli.detail import instance_detail
+from taskengine.cli.live.board import Board, Header
+from taskengine.cli.live.painters import show_status
+from taskengine.cli.local.runs import RunRecord
+from taskengine.cli.local.work import Ending
 from taskengine.cli.output import Format, json_text, write_data, write_text
-from taskengine.cli.painters import show_status
 from taskengine.cli.problems import say
-from taskengine.cli.runs import RunRecord
 from taskengine.cli.terminal import is_terminal
-from taskengine.cli.work import Ending
 from taskengine.clock import Clock
 from taskengine.model.ids import InstanceId
 from taskengine.model.states import InstanceState

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from taskengine.ambient import Ambient
-from taskengine.cli.reading import looking
-from taskengine.cli.runs import RunRecord, Runs
-from taskengine.cli.work import Change, Ending, Watching, make_builder, work
+from taskengine.cli.local.reading import looking
+from taskengine.cli.local.runs import RunRecord, Runs
+from taskengine.cli.local.work import Change, Ending, Watching, make_builder, work
 from taskengine.engine.engine import Engine
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.text import Text
 
 from taskengine.bus import LogFrame
-from taskengine.cli.board import Board, Line
+from taskengine.cli.live.board import Board, Line
+from taskengine.cli.live.status import Style, end_lines, fitting_lines, header_lines, tally, task_lines
 from taskengine.cli.safe import clean, clean_lines
-from taskengine.cli.status import Style, end_lines, fitting_lines, header_lines, tally, task_lines
 from taskengine.cli.terminal import is_animated, is_terminal, make_console, speaks_unicode
 from taskengine.clock import Micros
 from taskengine.model.states import Bucket, TaskState

@@ -9,12 +9,12 @@ import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.bus import Frame, Subscription
-from taskengine.cli.board import Board
-from taskengine.cli.interrupts import interrupts_cancel
-from taskengine.cli.painters import make_painter, show_end
+from taskengine.cli.live.board import Board
+from taskengine.cli.live.interrupts import interrupts_cancel
+from taskengine.cli.live.painters import make_painter, show_end
+from taskengine.cli.live.watching import make_board, watch
 from taskengine.cli.problems import say
 from taskengine.cli.terminal import is_animated
-from taskengine.cli.watching import make_board, watch
 from taskengine.clock import Clock
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from taskengine.ambient import Ambient
-from taskengine.cli.definitions import STDIN, load_definition
-from taskengine.cli.finding import find_instance, newest_unfinished, prune
-from taskengine.cli.goingon import EngineFlags, engine_flags, go_on, lift_pause, tries_allowed
+from taskengine.cli.local.definitions import STDIN, load_definition
+from taskengine.cli.local.finding import find_instance, newest_unfinished, prune
+from taskengine.cli.local.goingon import EngineFlags, engine_flags, go_on, lift_pause, tries_allowed
+from taskengine.cli.local.runs import RunRecord, Runs, lasting_dsn
+from taskengine.cli.local.work import Ending, Watching, make_builder, work
 from taskengine.cli.output import Format
-from taskengine.cli.report import report_ending
-from taskengine.cli.runs import RunRecord, Runs, lasting_dsn
 from taskengine.cli.safe import clean_lines
 from taskengine.cli.stdio import stdout_kept_for_data
-from taskengine.cli.work import Ending, Watching, make_builder, work
+from taskengine.cli.verbs.report import report_ending
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
 from taskengine.model.definition import WorkflowDefinition

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from taskengine.cli import exits
-from taskengine.cli.definitions import known_jobs, load_definition
+from taskengine.cli.local.definitions import known_jobs, load_definition
 from taskengine.cli.output import Format, write_data, write_text
 from taskengine.cli.problems import exit_code_of, explain, say
 from taskengine.cli.safe import clean

@@ -1,0 +1,3 @@
+"""This machine's own stores: the folders of runs, looking into them, and running an engine in this process."""
+
+__all__: list[str] = []
