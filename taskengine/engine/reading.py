@@ -14,7 +14,7 @@ from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.records import InstanceRow, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState
-from taskengine.store.interface import Store
+from taskengine.store.interface import InstanceQuery, Store
 
 __all__ = ["Reading"]
 
@@ -48,9 +48,8 @@ class Reading:
         offset: int,
         descending: bool,
     ) -> list[InstanceView]:
-        rows = await self._store.instances(
-            workflow_id=workflow_id, states=states, limit=limit, offset=offset, descending=descending
-        )
+        query = InstanceQuery(workflow_id=workflow_id, states=frozenset(states))
+        rows = await self._store.instances(query, limit=limit, offset=offset, descending=descending)
         return [await self._view(row) for row in rows]
 
     async def tasks(self, instance_id: InstanceId) -> list[TaskView]:

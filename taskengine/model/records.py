@@ -22,13 +22,17 @@ __all__ = [
     "InstanceChange",
     "InstanceGuard",
     "InstanceRow",
+    "LogBatch",
+    "LogRow",
     "Outcome",
     "ParkKind",
     "TaskChange",
     "TaskFailure",
     "TaskGuard",
     "TaskRow",
+    "TokenRow",
     "Verdict",
+    "WorkflowRemoval",
     "Write",
 ]
 
@@ -229,6 +233,54 @@ class FunctionRow(msgspec.Struct, frozen=True, kw_only=True):
     source_hash: str = ""
 
 
+class WorkflowRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    """The workflow has no current version any more. Its definitions stay: instances refer to them.
+
+    In the order of the writes: a definition that is saved later makes the workflow current again. Removing what is
+    not there changes nothing.
+    """
+
+    workflow_id: WorkflowId
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line that a task's attempt wrote; unique by (instance, id).
+
+    id     from 1, grows within the instance; whoever writes gives it
+    level  debug, info, warning, error, stdout or stderr
+    """
+
+    instance_id: InstanceId
+    id: int
+    task: str
+    attempt: int
+    level: str
+    message: str
+    at_us: Micros
+
+
+class LogBatch(msgspec.Struct, frozen=True):
+    """Lines that are saved together, also of several instances. A line whose id is there already is ignored."""
+
+    rows: tuple[LogRow, ...]
+
+
+class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may use the server, without the secret itself. Saving the same id again replaces the row.
+
+    digest                  SHA-256 of the secret, in hex
+    expires_us, revoked_us  None: never, and not revoked
+    """
+
+    id: str
+    name: str
+    scope: str
+    digest: str
+    created_us: Micros
+    expires_us: Micros | None = None
+    revoked_us: Micros | None = None
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of one step of one instance. `event` is always there and carries the instance's next `seq`."""
 
@@ -244,5 +296,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return 1 + (self.instance is not None) + len(self.tasks) + len(self.attempts) + len(self.commands)
 
 
-Write = Decision | DefinitionRow | FunctionRow
+Write = Decision | DefinitionRow | FunctionRow | LogBatch | TokenRow | WorkflowRemoval
 """What the checkpointer takes."""

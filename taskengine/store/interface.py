@@ -5,10 +5,11 @@ a writer, and may be done by anyone on the loop's thread.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from taskengine.clock import Micros
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
@@ -22,7 +23,38 @@ from taskengine.model.records import (
 from taskengine.model.states import InstanceState
 from taskengine.store.batch import Batch
 
-__all__ = ["Loaded", "Store", "StoreStatus"]
+__all__ = ["ALL_INSTANCES", "InstanceQuery", "Loaded", "Store", "StoreStatus", "lower_ascii"]
+
+
+class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instances: those that fulfil everything that is asked. What is left out does not narrow.
+
+    states             one of these; empty: any
+    labels             the definition version that the instance runs has all of these labels, key and value exactly
+    created_after_us   inclusive
+    created_before_us  exclusive
+    search             occurs somewhere in the id, the workflow's id or the error text. Letters A to Z count like a
+                       to z, all other characters stand for themselves; none is a wildcard
+    prefix             the id begins so, exactly
+    """
+
+    workflow_id: WorkflowId | None = None
+    states: frozenset[InstanceState] = frozenset()
+    labels: Mapping[str, str] = {}
+    created_after_us: Micros | None = None
+    created_before_us: Micros | None = None
+    search: str = ""
+    prefix: str = ""
+
+
+ALL_INSTANCES: Final = InstanceQuery()
+
+_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def lower_ascii(text: str) -> str:
+    """A to Z in lower case and nothing else: what SQLite does by itself, so all stores do it."""
+    return text.translate(_LOWER)
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,20 +126,21 @@ class Store(Protocol):
 
     async def instances(
         self,
+        query: InstanceQuery = ALL_INSTANCES,
         *,
-        workflow_id: WorkflowId | None = None,
-        states: Collection[InstanceState] = (),
         limit: int = 20,
         offset: int = 0,
         descending: bool = True,
-        prefix: str = "",
+        after: tuple[Micros, InstanceId] | None = None,
     ) -> list[InstanceRow]:
-        """A page of instances by (created_us, id). No states: any state. `prefix` is the beginning of the id."""
+        """A page of instances by (created_us, id).
+
+        after  these two of the last row seen: only what comes behind it in the chosen order, whatever was added or
+               ended meanwhile. Costs the same on every page, where `offset` reads all that it skips
+        """
         ...
 
-    async def count_instances(
-        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
-    ) -> int: ...
+    async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int: ...
 
     def unfinished(self) -> AsyncIterator[InstanceRow]:
         """Instances that are not at their end, by (created_us, id); read in pages, so of no single moment."""

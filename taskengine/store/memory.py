@@ -6,11 +6,13 @@ makes commits fail by wrapping `commit`, and crashes by taking a `snapshot` and 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from taskengine.ambient import Ambient
+from taskengine.clock import Micros
 from taskengine.errors import BatchRefused, StoreError, StoreLocked, Unavailable
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
@@ -24,10 +26,10 @@ from taskengine.model.records import (
     TaskChange,
     TaskRow,
 )
-from taskengine.model.states import InstanceState, Phase
+from taskengine.model.states import Phase
 from taskengine.store import codec
 from taskengine.store.batch import Batch, keep_unset
-from taskengine.store.interface import Loaded, StoreStatus
+from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Loaded, StoreStatus, lower_ascii
 
 __all__ = ["MemoryStore", "Snapshot"]
 
@@ -125,26 +127,35 @@ class MemoryStore:
 
     async def instances(
         self,
+        query: InstanceQuery = ALL_INSTANCES,
         *,
-        workflow_id: WorkflowId | None = None,
-        states: Collection[InstanceState] = (),
         limit: int = 20,
         offset: int = 0,
         descending: bool = True,
-        prefix: str = "",
+        after: tuple[Micros, InstanceId] | None = None,
     ) -> list[InstanceRow]:
-        found = [row for row in self._select(workflow_id, states) if row.id.startswith(prefix)]
-        found.sort(key=_age, reverse=descending)
+        found = sorted(self._select(query), key=_age, reverse=descending)
+        if after is not None:
+            found = [row for row in found if (_age(row) < after if descending else _age(row) > after)]
         return found[offset : offset + limit]
 
-    async def count_instances(
-        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
-    ) -> int:
-        return sum(1 for _ in self._select(workflow_id, states))
+    async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
+        return sum(1 for _ in self._select(query))
 
-    def _select(self, workflow_id: WorkflowId | None, states: Collection[InstanceState]) -> Iterator[InstanceRow]:
-        for row in self._tables().instances.values():
-            if (workflow_id is None or row.workflow_id == workflow_id) and (not states or row.state in states):
+    def _select(self, query: InstanceQuery) -> Iterator[InstanceRow]:
+        rows = self._tables()
+        versions = _labelled(rows.definitions.values(), query.labels) if query.labels else None
+        needle = lower_ascii(query.search)
+        for row in rows.instances.values():
+            if (
+                (query.workflow_id is None or row.workflow_id == query.workflow_id)
+                and (not query.states or row.state in query.states)
+                and (versions is None or row.version in versions)
+                and (query.created_after_us is None or row.created_us >= query.created_after_us)
+                and (query.created_before_us is None or row.created_us < query.created_before_us)
+                and row.id.startswith(query.prefix)
+                and any(needle in lower_ascii(text) for text in (row.id, row.workflow_id, row.error))
+            ):
                 yield row
 
     async def unfinished(self) -> AsyncIterator[InstanceRow]:
@@ -232,6 +243,20 @@ class MemoryStore:
         if not self._open:
             raise Unavailable("the store is not open")
         return self._rows
+
+
+class _Labelled(msgspec.Struct):
+    """The one part of a canonical definition that a query can ask about."""
+
+    labels: dict[str, str] = {}
+
+
+_LABELLED: Final = msgspec.json.Decoder(_Labelled)
+
+
+def _labelled(definitions: Iterable[DefinitionRow], wanted: Mapping[str, str]) -> set[Version]:
+    """The versions that have all of these labels."""
+    return {row.version for row in definitions if wanted.items() <= _LABELLED.decode(row.canonical).labels.items()}
 
 
 def _age(row: InstanceRow) -> tuple[int, str]:

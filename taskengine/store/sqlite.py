@@ -8,7 +8,6 @@ than one piece of work, so the log can be emptied.
 import asyncio
 import os
 import sqlite3
-import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from taskengine.ambient import Ambient
+from taskengine.clock import Micros
 from taskengine.errors import InvalidConfiguration, StoreError
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
@@ -31,16 +31,16 @@ from taskengine.model.records import (
 from taskengine.model.states import InstanceState
 from taskengine.store import codec, migrations, place
 from taskengine.store.batch import Batch
-from taskengine.store.interface import Loaded, StoreStatus
+from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Loaded, StoreStatus
 from taskengine.store.lock import FileLock
 from taskengine.store.queries import folder, queries
 from taskengine.store.sqlite_batch import apply
+from taskengine.store.sqlite_select import select_count, select_page
 from taskengine.store.sqlite_thread import WorkThread, translate
 
 __all__ = ["SqliteStore"]
 
 _T = TypeVar("_T")
-_Condition = tuple[str, Sequence[object]]
 
 LOG_LIMIT_BYTES: Final = 16 << 20
 """Above this the log is copied into the database file. Its room is kept: overwriting syncs faster than growing."""
@@ -48,7 +48,7 @@ LOG_LIMIT_BYTES: Final = 16 << 20
 PAGE: Final = 200
 """Instances read at once by `unfinished`."""
 
-_LAST_CHARACTER: Final = chr(sys.maxunicode)
+_UNFINISHED: Final = " WHERE phase <> 'end' AND (created_us, id) > (?, ?) ORDER BY created_us, id LIMIT ?"
 
 
 class SqliteStore:
@@ -207,45 +207,37 @@ class SqliteStore:
         return await self._read(lambda db: db.execute(query, values).fetchall())
 
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
-        return next(iter(await self._select([("id = ?", (instance_id,))])), None)
+        query = self._sql["instance_columns"] + " WHERE id = ?"
+        return next(iter(await self._found(query, (instance_id,))), None)
 
     async def instances(
         self,
+        query: InstanceQuery = ALL_INSTANCES,
         *,
-        workflow_id: WorkflowId | None = None,
-        states: Collection[InstanceState] = (),
         limit: int = 20,
         offset: int = 0,
         descending: bool = True,
-        prefix: str = "",
+        after: tuple[Micros, InstanceId] | None = None,
     ) -> list[InstanceRow]:
-        conditions = _filter(workflow_id, states)
-        if prefix:
-            conditions.append(("id >= ? AND id < ?", (prefix, prefix + _LAST_CHARACTER)))
-        order = "DESC" if descending else "ASC"
-        tail = f" ORDER BY created_us {order}, id {order} LIMIT ? OFFSET ?"
-        return await self._select(conditions, tail, limit, offset)
+        columns = self._sql["instance_columns"]
+        return await self._found(
+            *select_page(columns, query, limit=limit, offset=offset, descending=descending, after=after)
+        )
 
-    async def count_instances(
-        self, *, workflow_id: WorkflowId | None = None, states: Collection[InstanceState] = ()
-    ) -> int:
-        query, values = _where(self._sql["count_instances"], _filter(workflow_id, states))
-        return await self._read(lambda db: int(db.execute(query, values).fetchone()[0]))
+    async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
+        text, values = select_count(query)
+        return await self._read(lambda db: int(db.execute(text, values).fetchone()[0]))
 
     async def unfinished(self) -> AsyncIterator[InstanceRow]:
+        query = self._sql["instance_columns"] + _UNFINISHED
         last: tuple[int, str] = (-(1 << 63), "")
-        while page := await self._select(
-            [("phase <> 'end'", ()), ("(created_us, id) > (?, ?)", last)], " ORDER BY created_us, id LIMIT ?", PAGE
-        ):
+        while page := await self._found(query, (*last, PAGE)):
             for row in page:
                 yield row
             last = (page[-1].created_us, page[-1].id)
 
-    async def _select(self, conditions: Sequence[_Condition], tail: str = "", *more: object) -> list[InstanceRow]:
-        query, values = _where(self._sql["instance_columns"], conditions)
-        return await self._read(
-            lambda db: [codec.instance_row(found) for found in db.execute(query + tail, (*values, *more))]
-        )
+    async def _found(self, query: str, values: Sequence[object]) -> list[InstanceRow]:
+        return await self._read(lambda db: [codec.instance_row(found) for found in db.execute(query, values)])
 
     async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
         return await self._read(lambda db: self._load(db, list(instance_ids)))
@@ -253,7 +245,7 @@ class SqliteStore:
     def _load(self, db: sqlite3.Connection, instance_ids: list[InstanceId]) -> dict[InstanceId, Loaded]:
         wanted = (msgspec.json.encode(instance_ids).decode(),)
         db.execute("BEGIN")  # the four queries see one moment
-        query, _ = _where(self._sql["instance_columns"], [("id IN (SELECT value FROM json_each(?))", wanted)])
+        query = self._sql["instance_columns"] + " WHERE id IN (SELECT value FROM json_each(?))"
         loaded = {
             row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0)
             for row in map(codec.instance_row, db.execute(query, wanted))
@@ -297,8 +289,8 @@ class SqliteStore:
         return [codec.command_row(found) for found in await self._rows("commands", instance_id)]
 
     async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
-        conditions: list[_Condition] = [("workflow_id = ?", (workflow_id,)), ("idempotency_key = ?", (key,))]
-        return next(iter(await self._select(conditions)), None)
+        query = self._sql["instance_columns"] + " WHERE workflow_id = ? AND idempotency_key = ?"
+        return next(iter(await self._found(query, (workflow_id, key))), None)
 
     async def definition(self, version: Version) -> DefinitionRow | None:
         return next(map(codec.definition_row, await self._rows("definition", version)), None)
@@ -331,24 +323,6 @@ def _set_up_writer(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
     db.execute("PRAGMA temp_store = MEMORY")
-
-
-def _filter(workflow_id: WorkflowId | None, states: Collection[InstanceState]) -> list[_Condition]:
-    conditions: list[_Condition] = []
-    if workflow_id is not None:
-        conditions.append(("workflow_id = ?", (workflow_id,)))
-    if states:
-        marks = ", ".join("?" * len(states))
-        conditions.append((f"state IN ({marks})", [state.value for state in states]))
-    return conditions
-
-
-def _where(query: str, conditions: Sequence[_Condition]) -> tuple[str, list[object]]:
-    """The conditions are this module's own texts; whatever comes from outside is bound."""
-    if not conditions:
-        return query, []
-    texts = " AND ".join(text for text, _ in conditions)
-    return f"{query} WHERE {texts}", [value for _, values in conditions for value in values]
 
 
 def _size(path: Path) -> int:

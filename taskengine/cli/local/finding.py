@@ -15,6 +15,7 @@ from taskengine.engine.views import InstanceView
 from taskengine.errors import InvalidConfiguration, InvalidInput, NotFound, StoreError
 from taskengine.model.ids import InstanceId, WorkflowId
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.store.interface import InstanceQuery
 
 __all__ = ["find_instance", "list_instances", "newest_unfinished", "prune"]
 
@@ -108,7 +109,7 @@ def _may_have_store(record: RunRecord) -> bool:
 
 async def _find_in_store(runs: Runs, prefix: str, dsn: str, ambient: Ambient) -> RunRecord:
     async with looking(dsn, ambient) as look:
-        rows = await look.store.instances(prefix=prefix.lower(), limit=10) if prefix else []
+        rows = await look.store.instances(InstanceQuery(prefix=prefix.lower()), limit=10) if prefix else []
     if not rows:
         raise NotFound("instance", prefix, f"`taskengine instance list --db {dsn}` shows what there is")
     if len(rows) > 1:

@@ -8,7 +8,7 @@ import pytest
 
 from taskengine.model.records import CommandRow
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState
-from taskengine.store.interface import Store
+from taskengine.store.interface import InstanceQuery, Store
 
 ENDED = {"phase": Phase.END, "final": InstanceState.SUCCESS}
 
@@ -42,18 +42,26 @@ async def test_instances_are_chosen_by_workflow_state_and_prefix(store: Store, r
     }
     for at, (workflow, (kind, values)) in enumerate(itertools.product(("w", "流程"), kinds.items())):
         await rows.commit(store, rows.start(f"{workflow}-{kind}", workflow_id=workflow, created_us=at, **values))
-    ended = (InstanceState.SUCCESS, InstanceState.FAILED)
-    assert [row.id for row in await store.instances(workflow_id="流程", descending=False)] == [
+    ended = frozenset({InstanceState.SUCCESS, InstanceState.FAILED})
+    assert [row.id for row in await store.instances(InstanceQuery(workflow_id="流程"), descending=False)] == [
         f"流程-{kind}" for kind in kinds
     ]
-    assert [row.id for row in await store.instances(states=[InstanceState.PAUSED])] == ["流程-pause", "w-pause"]
-    assert [row.id for row in await store.instances(workflow_id="w", states=ended)] == ["w-fail", "w-end"]
-    assert [row.id for row in await store.instances(prefix="流程-p")] == ["流程-pause"]
-    assert await store.instances(prefix="%") == await store.instances(prefix="x") == []
+    assert [row.id for row in await store.instances(InstanceQuery(states=frozenset({InstanceState.PAUSED})))] == [
+        "流程-pause",
+        "w-pause",
+    ]
+    assert [row.id for row in await store.instances(InstanceQuery(workflow_id="w", states=ended))] == [
+        "w-fail",
+        "w-end",
+    ]
+    assert [row.id for row in await store.instances(InstanceQuery(prefix="流程-p"))] == ["流程-pause"]
+    for prefix in ("%", "x"):
+        assert await store.instances(InstanceQuery(prefix=prefix)) == []
     assert await store.count_instances() == 8
-    assert await store.count_instances(workflow_id="w") == 4
-    assert await store.count_instances(states=ended) == 4
-    assert await store.count_instances(workflow_id="w", states=[InstanceState.RUNNING]) == 1
+    assert await store.count_instances(InstanceQuery(workflow_id="w")) == 4
+    assert await store.count_instances(InstanceQuery(states=ended)) == 4
+    running = frozenset({InstanceState.RUNNING})
+    assert await store.count_instances(InstanceQuery(workflow_id="w", states=running)) == 1
     assert dict((await store.status()).instances) == {
         InstanceState.RUNNING: 2,
         InstanceState.PAUSED: 2,
@@ -65,8 +73,8 @@ async def test_instances_are_chosen_by_workflow_state_and_prefix(store: Store, r
 async def test_the_state_of_an_instance_follows_its_moves(store: Store, rows: Any) -> None:
     await rows.commit(store, rows.start("i"))
     await rows.commit(store, rows.decision("i", 2, instance=rows.moved(rows.instance("i", **ENDED))))
-    assert await store.count_instances(states=[InstanceState.RUNNING]) == 0
-    assert [row.id for row in await store.instances(states=[InstanceState.SUCCESS])] == ["i"]
+    assert await store.count_instances(InstanceQuery(states=frozenset({InstanceState.RUNNING}))) == 0
+    assert [row.id for row in await store.instances(InstanceQuery(states=frozenset({InstanceState.SUCCESS})))] == ["i"]
     assert [row async for row in store.unfinished()] == []
 
 
@@ -150,7 +158,7 @@ async def test_text_of_any_script_comes_back_exactly(store: Store, rows: Any, te
     assert await store.instance("i") == instance
     assert await store.tasks("i") == [task]
     assert await store.events("i") == [event]
-    assert [row.id for row in await store.instances(workflow_id=text)] == ["i"]
+    assert [row.id for row in await store.instances(InstanceQuery(workflow_id=text))] == ["i"]
 
 
 async def test_large_results_come_back_exactly(store: Store, rows: Any) -> None:

@@ -74,9 +74,6 @@ SELECT
     final, compensate_asked, hard, deadline_us, deadline_left_us, started_us, finished_us, error
 FROM instances;
 
--- name: count_instances
-SELECT count(*) FROM instances;
-
 -- name: count_by_state
 SELECT state, count(*) FROM instances GROUP BY state;
 
