@@ -2,7 +2,8 @@
 
 Committed events are the truth and carry a `seq`; log and progress frames are passing remarks without one. Each
 subscription has a bounded queue of its own. A reader that is too slow loses frames and finds a `Gap` in their place:
-it should look at the store again. Everything here belongs to the loop's thread.
+it should look at the store again. Who serves many readers takes a tap instead: one call for each frame, no queue, and
+the distribution is his own. Everything here belongs to the loop's thread.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from taskengine.clock import Micros
 from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, WorkflowId
 
-__all__ = ["Bus", "Frame", "FrameFilter", "Gap", "LogFrame", "OverflowPolicy", "ProgressFrame", "Subscription"]
+__all__ = ["Bus", "Frame", "FrameFilter", "Gap", "LogFrame", "OverflowPolicy", "ProgressFrame", "Subscription", "Tap"]
 
 DEFAULT_CAPACITY: Final = 10_000
 
@@ -58,6 +59,11 @@ class Gap(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 Frame = Event | LogFrame | ProgressFrame
 FrameFilter = Callable[[Frame], bool]
 OverflowPolicy = Literal["drop_oldest", "drop_newest"]
+Tap = Callable[[Frame], object]
+
+
+def _nothing() -> None:
+    pass
 
 
 class Subscription:
@@ -173,18 +179,37 @@ class Bus:
 
     def __init__(self, ambient: Ambient) -> None:
         self._metrics = ambient.metrics
-        # A tuple that is replaced: publishing goes on over the old one while somebody leaves.
+        self._log = ambient.log
+        # Tuples that are replaced: publishing goes on over the old one while somebody leaves.
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._taps: tuple[tuple[Tap, Callable[[], object]], ...] = ()
 
     @property
     def listened(self) -> bool:
         """Whether anybody would get a frame; spares its making."""
-        return bool(self._subscriptions)
+        return bool(self._subscriptions or self._taps)
 
     def publish(self, frame: Frame) -> None:
-        """Give a frame to every subscription that wants it. Never waits, never raises."""
+        """Give a frame to every tap, and to every subscription that wants it. Never waits, never raises."""
+        if self._taps:
+            self._pour(frame)
         if self._subscriptions:
             self._deliver(frame)
+
+    def tap(self, take: Tap, on_close: Callable[[], object] = _nothing) -> Callable[[], None]:
+        """Call `take` with every frame, inside of `publish`: it should put the frame aside and return.
+
+        on_close   called once when the bus closes
+        Result: ends it; idempotent, and no call of `on_close` follows. A `take` that raises is our bug: it is logged,
+        counted, and misses that frame.
+        """
+        entry = (take, on_close)
+        self._taps += (entry,)
+
+        def end() -> None:
+            self._taps = tuple(other for other in self._taps if other is not entry)
+
+        return end
 
     def subscribe(
         self,
@@ -206,6 +231,17 @@ class Bus:
         """End every subscription; their readers get what is queued. Idempotent."""
         for subscription in self._subscriptions:
             subscription.close()
+        taps, self._taps = self._taps, ()
+        for _, on_close in taps:
+            on_close()
+
+    def _pour(self, frame: Frame) -> None:
+        for take, _ in self._taps:
+            try:
+                take(frame)
+            except Exception as exc:
+                self._log.error("bus.tap_failed", exc=exc)
+                self._metrics.count("bus.dropped")
 
     def _deliver(self, frame: Frame) -> None:
         for subscription in self._subscriptions:

@@ -29,6 +29,7 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state        of the instance after the decision
     transitions  in the order in which they happened
     reason       why the instance changed: a verdict, a user's words
+    changed      the instance itself is in another state or run than before this event
     """
 
     state: InstanceState
@@ -36,6 +37,7 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     transitions: tuple[Transition, ...] = ()
     progress: Progress = Progress()
     reason: str = ""
+    changed: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

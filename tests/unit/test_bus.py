@@ -173,6 +173,44 @@ def test_a_subscription_holds_at_least_one_frame(bus: Bus) -> None:
         bus.subscribe(capacity=0)
 
 
+def test_a_tap_gets_every_frame_inside_of_publish_until_it_ends(bus: Bus) -> None:
+    poured: list[Frame] = []
+    end = bus.tap(poured.append)
+    assert bus.listened
+    bus.publish(frame(1))
+    assert numbers(poured) == [1]
+    end()
+    end()
+    bus.publish(frame(2))
+    assert numbers(poured) == [1]
+    assert not bus.listened
+
+
+def test_a_tap_hears_once_that_the_bus_closes(bus: Bus) -> None:
+    closings: list[str] = []
+    bus.tap(lambda _: None, lambda: closings.append("first"))
+    bus.tap(lambda _: None, lambda: closings.append("ended"))()
+    bus.close()
+    bus.close()
+    assert closings == ["first"]
+    assert not bus.listened
+
+
+def test_a_failing_tap_hurts_neither_the_publisher_nor_the_others() -> None:
+    counters, poured = Counters(), list[Frame]()
+    bus = Bus(Ambient(metrics=counters))
+
+    def fails(each: Frame) -> None:
+        raise KeyError("tap")
+
+    bus.tap(fails)
+    bus.tap(poured.append)
+    subscription = bus.subscribe()
+    bus.publish(frame(1))
+    assert numbers(poured) == numbers(subscription.drain()) == [1]
+    assert counters.counts == {"bus.dropped": 1}
+
+
 def test_publishing_to_nobody_is_nearly_free(bus: Bus) -> None:
     """Promised: under 0.2 µs. Held against an empty method of this machine, since others use it too."""
     one, times = frame(1), 20_000

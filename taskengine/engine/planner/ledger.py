@@ -169,6 +169,7 @@ class Ledger:
         self._attempts: list[AttemptRow] = []
         self._commands: list[CommandRow] = []
         self._event_reason = ""
+        self._told = (self.state, self.run) if last_seq else None
         self.urgent = False
         self.lingering: dict[int, Task] = {}
 
@@ -383,12 +384,14 @@ class Ledger:
         return decision
 
     def _event_body(self) -> EventBody:
+        before, self._told = self._told, (self.state, self.run)
         return EventBody(
-            state=self.state,
+            state=self._told[0],
             run=self.run,
             transitions=tuple(self._transitions),
             progress=self._committed_progress(),
             reason=self._event_reason,
+            changed=before != self._told,
         )
 
     def _committed_progress(self) -> Progress:
