@@ -27,7 +27,22 @@ from taskengine.model.names import composed
 from taskengine.model.params import type_of
 from taskengine.model.shape import Path, kind_of
 
-__all__ = ["SLEEP_JOB", "decode_task", "decode_workflow"]
+__all__ = [
+    "PARAM_KEYS",
+    "RETRY_KEYS",
+    "SLEEP_JOB",
+    "TASK_KEYS",
+    "WORKFLOW_KEYS",
+    "decode_task",
+    "decode_workflow",
+    "enum_values",
+    "param_declarations",
+    "retry_policy",
+    "sleep_span",
+    "task_list",
+    "when_condition",
+    "workflow_id",
+]
 
 SLEEP_JOB: Final = "sleep"
 _WHEN_BRACES: Final = "${{{{ {} }}}}"
@@ -47,7 +62,7 @@ def decode_workflow(value: Any, findings: Findings) -> WorkflowDefinition | None
     if value is None:
         findings.report((), "there is nothing here; a workflow has at least an `id`")
         return None
-    made = fields(_WORKFLOW, LATER_WORKFLOW, value, (), findings)
+    made = fields(WORKFLOW_KEYS, LATER_WORKFLOW, value, (), findings)
     if not isinstance(value, dict):
         return None
     if "id" not in value:
@@ -59,12 +74,12 @@ def decode_workflow(value: Any, findings: Findings) -> WorkflowDefinition | None
     return make(WorkflowDefinition, made)
 
 
-def _workflow_id(value: Any, path: Path, findings: Findings) -> WorkflowId | UnsetType:
+def workflow_id(value: Any, path: Path, findings: Findings) -> WorkflowId | UnsetType:
     found = convert.name(value, path, findings)
     return found if isinstance(found, UnsetType) else WorkflowId(found)
 
 
-def _tasks(value: Any, path: Path, findings: Findings) -> tuple[TaskSpec, ...] | UnsetType:
+def task_list(value: Any, path: Path, findings: Findings) -> tuple[TaskSpec, ...] | UnsetType:
     if not isinstance(value, list | tuple):
         findings.report(path, f"expected a list, got {kind_of(value)}")
         return UNSET
@@ -73,7 +88,7 @@ def _tasks(value: Any, path: Path, findings: Findings) -> tuple[TaskSpec, ...] |
 
 def decode_task(value: Any, path: Path, findings: Findings) -> TaskSpec:
     """One task; one that is not a mapping becomes a task without a name, so that the others keep their numbers."""
-    made = fields(_TASK, LATER_TASK, value, path, findings)
+    made = fields(TASK_KEYS, LATER_TASK, value, path, findings)
     if not isinstance(value, dict):
         return TaskSpec(name="", job="")
     if "name" not in value:
@@ -105,11 +120,11 @@ def _expand_sleep(value: dict[str, Any], made: dict[str, Any], path: Path, findi
 def _settle_duration(params: dict[str, Any], path: Path, findings: Findings) -> None:
     """One spelling for one duration, so that `sleep: 5m` and `job: sleep` have the same hash."""
     if "duration" in params:
-        settled = _pause(params["duration"], (*path, "params", "duration"), findings)
+        settled = sleep_span(params["duration"], (*path, "params", "duration"), findings)
         params["duration"] = None if isinstance(settled, UnsetType) else settled
 
 
-def _pause(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+def sleep_span(value: Any, path: Path, findings: Findings) -> str | UnsetType:
     if isinstance(value, str) and has_expression(value):
         return value
     try:
@@ -119,7 +134,7 @@ def _pause(value: Any, path: Path, findings: Findings) -> str | UnsetType:
         return UNSET
 
 
-def _when(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+def when_condition(value: Any, path: Path, findings: Findings) -> str | UnsetType:
     """The braces may be left out here, and only here: a text that is no expression would always be true."""
     if isinstance(value, bool):
         return _WHEN_BRACES.format("true" if value else "false")
@@ -134,20 +149,20 @@ def _when(value: Any, path: Path, findings: Findings) -> str | UnsetType:
     return _WHEN_BRACES.format(found.strip())
 
 
-def _retry(value: Any, path: Path, findings: Findings) -> RetryPolicy | UnsetType:
+def retry_policy(value: Any, path: Path, findings: Findings) -> RetryPolicy | UnsetType:
     """`retry: 3` is short for `retry: {count: 3}`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return RetryPolicy(count=value)
     if not isinstance(value, dict):
         findings.report(path, f"expected a whole number or a mapping, got {kind_of(value)}")
         return UNSET
-    made = fields(_RETRY, _NOTHING, value, path, findings)
+    made = fields(RETRY_KEYS, _NOTHING, value, path, findings)
     if "count" not in value:
         findings.report((*path, "count"), "`retry` has no `count`, so nothing would be repeated")
     return make(RetryPolicy, made)
 
 
-def _params(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] | UnsetType:
+def param_declarations(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] | UnsetType:
     if not isinstance(value, dict):
         findings.report(path, f"expected a mapping, got {kind_of(value)}")
         return UNSET
@@ -157,12 +172,12 @@ def _params(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] 
 def _param(value: Any, path: Path, findings: Findings) -> ParamSpec:
     """A mapping declares; any other value is a default, and the type is its own."""
     if isinstance(value, dict):
-        return make(ParamSpec, fields(_PARAM, _NOTHING, value, path, findings))
+        return make(ParamSpec, fields(PARAM_KEYS, _NOTHING, value, path, findings))
     default = convert.json_value(value, path, findings)
     return ParamSpec(type=type_of(default), default=default)
 
 
-def _enum(value: Any, path: Path, findings: Findings) -> tuple[Any, ...] | UnsetType:
+def enum_values(value: Any, path: Path, findings: Findings) -> tuple[Any, ...] | UnsetType:
     if not isinstance(value, list | tuple):
         findings.report(path, f"expected a list, got {kind_of(value)}")
         return UNSET
@@ -176,23 +191,23 @@ def _same_names(struct: type[msgspec.Struct], **converters: convert.Convert[Any]
     return {key: (key, converter) for key, converter in converters.items()}
 
 
-_RETRY: Final[Table] = {
+RETRY_KEYS: Final[Table] = {
     **_same_names(RetryPolicy, count=convert.whole, backoff=convert.number, jitter=convert.number, on=convert.texts),
     "interval": ("interval_us", convert.duration),
     "max_interval": ("max_interval_us", convert.duration),
 }
-_PARAM: Final[Table] = _same_names(
+PARAM_KEYS: Final[Table] = _same_names(
     ParamSpec,
     type=convert.text,
     default=convert.json_value,
     required=convert.flag,
-    enum=_enum,
+    enum=enum_values,
     minimum=convert.number,
     maximum=convert.number,
     pattern=convert.text,
     description=convert.text,
 )
-_TASK: Final[Table] = {
+TASK_KEYS: Final[Table] = {
     **_same_names(
         TaskSpec,
         name=convert.name,
@@ -200,31 +215,31 @@ _TASK: Final[Table] = {
         description=convert.text,
         params=convert.json_mapping,
         depends_on=convert.names,
-        when=_when,
-        trigger=convert.choice("trigger", Trigger),
-        retry=_retry,
+        when=when_condition,
+        trigger=convert.Choice("trigger", Trigger),
+        retry=retry_policy,
         required_params=convert.texts,
         result_mapping=convert.text_mapping,
-        executor=convert.choice("executor", Executor),
+        executor=convert.Choice("executor", Executor),
         at_most_once=convert.flag,
         idempotency_key=convert.text,
         continue_on_failure=convert.flag,
     ),
     "timeout": ("timeout_us", convert.duration),
-    SLEEP_JOB: (SLEEP_JOB, _pause),
+    SLEEP_JOB: (SLEEP_JOB, sleep_span),
 }
-_WORKFLOW: Final[Table] = {
+WORKFLOW_KEYS: Final[Table] = {
     **_same_names(
         WorkflowDefinition,
-        id=_workflow_id,
+        id=workflow_id,
         name=convert.text,
         description=convert.text,
         labels=convert.text_mapping,
-        params=_params,
-        tasks=_tasks,
+        params=param_declarations,
+        tasks=task_list,
         max_concurrent_tasks=convert.whole,
-        on_failure=convert.choice("on_failure", OnFailure),
+        on_failure=convert.Choice("on_failure", OnFailure),
     ),
     "timeout": ("timeout_us", convert.duration),
-    "mode": ("mode", convert.choice("mode", _Mode)),
+    "mode": ("mode", convert.Choice("mode", _Mode)),
 }

@@ -7,7 +7,7 @@ field then keeps its default, so that reading goes on.
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,9 +22,9 @@ from taskengine.model.spelling import did_you_mean, quoted
 
 __all__ = [
     "MAX_VALUE_DEPTH",
+    "Choice",
     "Convert",
     "Table",
-    "choice",
     "defaults_of",
     "duration",
     "fields",
@@ -187,18 +187,19 @@ def duration(value: Any, path: Path, findings: Findings) -> Micros | UnsetType:
         return UNSET
 
 
-def choice(key: str, options: type[E]) -> Convert[E]:
+class Choice(Generic[E]):
     """A converter for one of the words of an enum; the empty word stands for "not given" and cannot be written."""
-    words = {member.value: member for member in options if member.value}
-    later = LATER_VALUES.get(key, frozenset())
 
-    def convert(value: Any, path: Path, findings: Findings) -> E | UnsetType:
-        if isinstance(value, str) and value in words:
-            return words[value]
-        findings.report(path, _no_option(key, value, tuple(words), later))
+    def __init__(self, key: str, options: type[E]) -> None:
+        self._key = key
+        self.words: Mapping[str, E] = {member.value: member for member in options if member.value}
+        self._later = LATER_VALUES.get(key, frozenset())
+
+    def __call__(self, value: Any, path: Path, findings: Findings) -> E | UnsetType:
+        if isinstance(value, str) and value in self.words:
+            return self.words[value]
+        findings.report(path, _no_option(self._key, value, tuple(self.words), self._later))
         return UNSET
-
-    return convert
 
 
 def _no_option(key: str, value: Any, words: tuple[str, ...], later: frozenset[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from taskengine.clock import Micros
 
-__all__ = ["MAX_DURATION_US", "format_duration", "parse_duration"]
+__all__ = ["DURATION_PATTERN", "MAX_DURATION_US", "format_duration", "parse_duration"]
 
 _UNITS: Final = {
     "d": 86_400_000_000,
@@ -19,6 +19,8 @@ _UNITS: Final = {
 _NUMBER: Final = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
 _SHAPE: Final = re.compile("".join(rf"(?:({_NUMBER}){unit})?" for unit in _UNITS))
 _BARE: Final = re.compile(_NUMBER)
+DURATION_PATTERN: Final = rf"^(?:{_NUMBER}|(?=.){_SHAPE.pattern})$"
+"""What a duration looks like as text, for programs that check text before they send it."""
 _EXAMPLES: Final = "write it as 500ms, 60s, 1h30m, 2d, or a number of seconds"
 
 MAX_DURATION_US: Final = 100 * 365 * 86_400_000_000

@@ -35,11 +35,12 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParamBody(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared input. `default` counts only when `required` is false."""
+    """A declared input. `has_default` tells a default of null from none."""
 
     name: str
     type: str
     required: bool = False
+    has_default: bool = False
     default: Any = None
     enum: list[Any] = []
     minimum: float | None = None
