@@ -28,6 +28,7 @@ class Directory:
     def __init__(self) -> None:
         self._live: dict[InstanceId, ActorRef[Any]] = {}
         self._replies: dict[CommandId, asyncio.Future[Answer]] = {}
+        self._copies: dict[CommandId, list[asyncio.Future[Answer]]] = {}
         self._watches: defaultdict[InstanceId, set[Watch]] = defaultdict(set)
         self.bodies: set[tuple[InstanceId, int, int]] = set()
         """Instance, ordinal and attempt of every body that has begun and has not really ended."""
@@ -52,9 +53,15 @@ class Directory:
     # -- replies -----------------------------------------------------------------------------------------------
 
     def expect(self, command_id: CommandId) -> asyncio.Future[Answer]:
-        """The future of a command's answer. Whoever awaits it need not do more: a settled one is forgotten."""
+        """The future of a command's answer. Whoever awaits it need not do more: a settled one is forgotten.
+
+        Each who sends a copy of the same command has a future of his own, and all are answered by the first answer.
+        """
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._replies[command_id] = reply
+        if command_id in self._replies:
+            self._copies.setdefault(command_id, []).append(reply)
+        else:
+            self._replies[command_id] = reply
         return reply
 
     def awaits(self, command_id: CommandId) -> bool:
@@ -64,12 +71,11 @@ class Directory:
     def answer(self, command_id: CommandId, answer: Answer | BaseException) -> None:
         """Nobody may be waiting any more, or not in this process."""
         reply = self._replies.pop(command_id, None)
-        if reply is None or reply.done():
+        if reply is None:
             return
-        if isinstance(answer, BaseException):
-            reply.set_exception(answer)
-        else:
-            reply.set_result(answer)
+        _settle(reply, answer)
+        for copy in self._copies.pop(command_id, ()):
+            _settle(copy, answer)
 
     # -- news --------------------------------------------------------------------------------------------------
 
@@ -95,13 +101,11 @@ class Directory:
     def close(self) -> None:
         """The engine stops: nobody will be answered any more."""
         stopped = Unavailable("the engine has stopped")
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(stopped)
+        for command_id in list(self._replies):
+            self.answer(command_id, stopped)
         for watches in self._watches.values():
             for watch in watches:
                 watch.put(stopped)
-        self._replies.clear()
         self._live.clear()
 
 
@@ -134,3 +138,12 @@ class Watch:
 
     def __exit__(self, *exc_info: object) -> None:
         self._directory.unwatch(self)
+
+
+def _settle(reply: asyncio.Future[Answer], answer: Answer | BaseException) -> None:
+    if reply.done():  # nobody waits any more
+        return
+    if isinstance(answer, BaseException):
+        reply.set_exception(answer)
+    else:
+        reply.set_result(answer)

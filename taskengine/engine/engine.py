@@ -10,24 +10,25 @@ import msgspec
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
-from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory, Watch
 from taskengine.engine.instance import start_key
+from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
+from taskengine.engine.looking import Looking
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
-from taskengine.engine.reading import Reading
+from taskengine.engine.recovery import Recovery
 from taskengine.engine.runner import Runner
+from taskengine.engine.saving import saved
 from taskengine.engine.staff import Settings, Staff
 from taskengine.engine.supervisor import Supervisor
-from taskengine.engine.views import AttemptView, InstanceView, TaskView
-from taskengine.errors import Conflict, DuplicateKey, NotFound, Unavailable, WaitTimeout
+from taskengine.engine.views import Commanded, EngineStatus, InstanceView, Registration, commanded
+from taskengine.errors import Conflict, DuplicateKey, Unavailable, WaitTimeout
 from taskengine.functions import Caller, Registry, Services
-from taskengine.model.definition import WorkflowDefinition, canonical_form
-from taskengine.model.ids import CommandId, InstanceId, Version, WorkflowId
+from taskengine.model.definition import WorkflowDefinition
+from taskengine.model.ids import CommandId, InstanceId, WorkflowId
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
 from taskengine.model.params import bind_params
-from taskengine.model.progress import Progress
-from taskengine.model.records import DefinitionRow, InstanceRow
+from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
@@ -39,13 +40,12 @@ _ADOPT_PAGE: Final = 64
 _HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
 
 
-class Engine:
+class Engine(Looking):
     """A durable workflow engine on the running loop. Made by `EngineBuilder.build`; all methods belong to that loop.
 
     Every method that changes something returns after the commit of what it did. If it raises CommitFailed nothing is
     lost and it may be called again.
 
-    registry    the job functions it can run
     bus         committed events, log lines and progress, for whoever listens
     unrestored  recorded functions that an earlier start had and this one could not import, with the reason
     """
@@ -62,21 +62,18 @@ class Engine:
         restore: Container[str] | None = None,
         on_fatal: Callable[[BaseException], object] | None = None,
     ) -> None:
-        self.registry = registry
+        super().__init__(store, registry, ambient.clock)
         self.bus = Bus(ambient)
+        self.unrestored: list[str] = []
         self._ambient = ambient
-        self._store = store
         self._services = services
         self._settings = settings
         self._recover = recover
         self._restore = restore
-        self.unrestored: list[str] = []
         self._on_fatal = on_fatal
         self._directory = Directory()
-        self._blueprints = Blueprints()
-        self._reading = Reading(store, self._blueprints, ambient.clock)
-        self._saved_versions: set[Version] = set()
-        self._current: dict[WorkflowId, Version] = {}
+        self._library = Library(store, self._blueprints, ambient.clock)
+        self._recovery = Recovery(ambient.metrics)
         self._staff: Staff | None = None
         self._dispatcher: Dispatcher | None = None
         self._supervisor: ActorRef[Supervisor] | None = None
@@ -88,11 +85,11 @@ class Engine:
         """Open the store, then take up every unfinished instance. Raises StoreLocked, SchemaTooNew and the like."""
         if self._staff is not None:
             return
-        await self._store.open()
+        await self.store.open()
         await self._restore_functions()
         self._dispatcher = dispatcher = Dispatcher(self._ambient, on_fatal=self._fatal)
         checkpointer = Checkpointer(
-            self._store, self._ambient, dispatcher.spawn, on_fatal=self._fatal, on_told=dispatcher.run_now
+            self.store, self._ambient, dispatcher.spawn, on_fatal=self._fatal, on_told=dispatcher.run_now
         )
         checkpointer.start()
         caller = Caller(
@@ -106,7 +103,7 @@ class Engine:
         self._staff = Staff(
             ambient=self._ambient,
             settings=self._settings,
-            store=self._store,
+            store=self.store,
             checkpointer=checkpointer,
             directory=self._directory,
             blueprints=self._blueprints,
@@ -116,28 +113,35 @@ class Engine:
             bus=self.bus,
             runner=Runner(self._settings.slots, self._directory),
             linger=Linger(self._ambient.clock),
+            recovery=self._recovery,
         )
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
         for row in self.registry.rows():
             checkpointer.save(row, self._note_failure)
         if self._recover:
             await self._take_up()
+        self._recovery.all_known()
 
     async def _restore_functions(self) -> None:
         if self._restore is None:
             return
-        self.unrestored = self.registry.restore(await self._store.functions(), self._restore)
+        self.unrestored = self.registry.restore(await self.store.functions(), self._restore)
         for lost in self.unrestored:
             self._ambient.log.warning("functions.not_restored", function=lost)
 
     async def _take_up(self) -> None:
         assert self._supervisor is not None
         page: list[InstanceId] = []
-        async for row in self._store.unfinished():
+        async for row in self.store.unfinished():
             page.append(row.id)
             if len(page) == _ADOPT_PAGE:
-                self._supervisor.tell(Adopt(tuple(page)))
+                self._adopt(page)
                 page.clear()
+        self._adopt(page)
+
+    def _adopt(self, page: Sequence[InstanceId]) -> None:
+        assert self._supervisor is not None
+        self._recovery.expect(page)
         self._supervisor.tell(Adopt(tuple(page)))
 
     async def stop(self, *, grace_s: float = 25.0) -> None:
@@ -161,7 +165,7 @@ class Engine:
                 await dispatcher.stop()
             self._directory.close()
             self.bus.close()
-            await self._store.close()
+            await self.store.close()
 
     async def _drain(self, staff: Staff, grace_s: float) -> None:
         """Every body is told why it ends before it is ended; then their reports become decisions."""
@@ -194,11 +198,16 @@ class Engine:
 
     # -- starting ----------------------------------------------------------------------------------------------
 
-    async def register_workflow(self, definition: WorkflowDefinition) -> Version:
+    async def register_workflow(self, definition: WorkflowDefinition) -> Registration:
         """Store a version and make it the workflow's current one; the same content is the same version."""
-        blueprint = self._prepare(definition)
-        await self._save_definition(blueprint)
-        return blueprint.shape.version
+        return await self._library.register(definition, self._running().checkpointer)
+
+    async def delete_workflow(self, workflow_id: str, *, force: bool = False) -> None:
+        """Forget a workflow; its instances keep their version and their history.
+
+        Raises NotFound; Conflict while instances are unfinished, unless `force`: those then go on to their end.
+        """
+        await self._library.remove(WorkflowId(workflow_id), self._running().checkpointer, force=force)
 
     async def execute_workflow(
         self,
@@ -216,10 +225,14 @@ class Engine:
         """
         staff = self._running()
         self._admit(staff)
-        blueprint = self._prepare(workflow) if isinstance(workflow, WorkflowDefinition) else await self._find(workflow)
+        library = self._library
+        if isinstance(workflow, WorkflowDefinition):
+            blueprint = library.of(workflow)
+        else:
+            blueprint = await library.find(WorkflowId(workflow))
         bound = _JSON.encode(bind_params(blueprint.definition.params, params or {}))
         if idempotency_key is not None:
-            known = await self._store.instance_by_key(blueprint.definition.id, idempotency_key)
+            known = await self.store.instance_by_key(blueprint.definition.id, idempotency_key)
             if known is not None:
                 return _same_start(known, bound, idempotency_key)
         row = InstanceRow(
@@ -230,11 +243,11 @@ class Engine:
             created_us=self._ambient.clock.now_us(),
             idempotency_key=idempotency_key,
         )
-        self._save_before(blueprint, staff)
+        library.save_before(blueprint, staff.checkpointer, self._note_failure)
         try:
             await self._launch(row)
         except DuplicateKey:
-            known = await self._store.instance_by_key(blueprint.definition.id, idempotency_key or "")
+            known = await self.store.instance_by_key(blueprint.definition.id, idempotency_key or "")
             if known is None:
                 raise
             return _same_start(known, bound, idempotency_key or "")
@@ -253,62 +266,28 @@ class Engine:
         self._supervisor.tell(LaunchNew(row))
         await reply
 
-    def _prepare(self, definition: WorkflowDefinition) -> Blueprint:
-        return self._blueprints.of(definition)
-
-    async def _find(self, workflow_id: str) -> Blueprint:
-        row = await self._store.current(WorkflowId(workflow_id))
-        if row is None:
-            raise NotFound("workflow", workflow_id)
-        self._saved_versions.add(row.version)
-        return self._blueprints.decode(row.canonical, row.version)
-
-    def _save_before(self, blueprint: Blueprint, staff: Staff) -> None:
-        """The version's row goes out ahead of the instance's, in the same lane and usually the same commit."""
-        version = blueprint.shape.version
-        if self._current.get(blueprint.definition.id) != version or version not in self._saved_versions:
-            staff.checkpointer.save(self._definition_row(blueprint), self._note_failure)
-            self._saved_versions.add(version)
-            self._current[blueprint.definition.id] = version
-
-    async def _save_definition(self, blueprint: Blueprint) -> None:
-        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def acknowledge(error: BaseException | None) -> None:
-            if saved.done():
-                return
-            saved.set_exception(error) if error is not None else saved.set_result(None)
-
-        self._running().checkpointer.save(self._definition_row(blueprint), acknowledge)
-        await saved
-        self._saved_versions.add(blueprint.shape.version)
-        self._current[blueprint.definition.id] = blueprint.shape.version
-
-    def _definition_row(self, blueprint: Blueprint) -> DefinitionRow:
-        return DefinitionRow(
-            workflow_id=blueprint.definition.id,
-            version=blueprint.shape.version,
-            canonical=canonical_form(blueprint.definition),
-            created_us=self._ambient.clock.now_us(),
-        )
-
     # -- commands ----------------------------------------------------------------------------------------------
 
-    async def pause_instance(self, instance_id: str, *, now: bool = False) -> InstanceView:
+    async def pause_instance(self, instance_id: str, *, now: bool = False, command_id: str | None = None) -> Commanded:
         """Nothing new starts. `now` also interrupts running attempts, which run again after the resume."""
-        return await self._command(instance_id, Pause(self._command_id(), now))
+        return await self._command(instance_id, Pause(self._command_id(instance_id, command_id), now))
 
-    async def resume_instance(self, instance_id: str) -> InstanceView:
-        return await self._command(instance_id, Resume(self._command_id()))
+    async def resume_instance(self, instance_id: str, *, command_id: str | None = None) -> Commanded:
+        return await self._command(instance_id, Resume(self._command_id(instance_id, command_id)))
 
-    async def cancel_instance(self, instance_id: str, reason: str = "") -> InstanceView:
+    async def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
         """Ask it to end; it is Cancelled once everything that runs has ended."""
         clean = reason.encode(errors="replace").decode()  # a lone surrogate has no place in a row
-        return await self._command(instance_id, Cancel(self._command_id(), clean))
+        return await self._command(instance_id, Cancel(self._command_id(instance_id, command_id), clean))
 
     async def retry_instance(
-        self, instance_id: str, *, from_task: str | None = None, only_task: str | None = None
-    ) -> InstanceView:
+        self,
+        instance_id: str,
+        *,
+        from_task: str | None = None,
+        only_task: str | None = None,
+        command_id: str | None = None,
+    ) -> Commanded:
         """Open a new run: what failed, or `from_task` and everything below, or `only_task`."""
         if from_task is not None and only_task is not None:
             raise Conflict("retry takes from_task or only_task, not both")
@@ -317,10 +296,14 @@ class Engine:
             scope, task = RetryScope.FROM, from_task
         elif only_task is not None:
             scope, task = RetryScope.ONLY, only_task
-        return await self._command(instance_id, Retry(self._command_id(), scope, task))
+        return await self._command(instance_id, Retry(self._command_id(instance_id, command_id), scope, task))
 
-    async def _command(self, instance_id: str, command: Command) -> InstanceView:
-        """Raises NotFound, Conflict, CommitFailed, Unavailable."""
+    async def _command(self, instance_id: str, command: Command) -> Commanded:
+        """Raises NotFound, Conflict, CommitFailed, Unavailable.
+
+        `command_id` of the four verbs names a command of this instance: the same id again has the same answer and no
+        second effect, also after a restart.
+        """
         self._running()
         assert self._supervisor is not None
         reply = self._directory.expect(command.id)
@@ -328,53 +311,43 @@ class Engine:
         answer = await reply
         if answer.error:
             raise Conflict(answer.error)
-        return await self.get_instance(instance_id)
+        return commanded(await self.get_instance(instance_id), changed=answer.changed)
 
-    def _command_id(self) -> CommandId:
-        return CommandId(self._ambient.ids.uuid7())
+    def _command_id(self, instance_id: str, given: str | None) -> CommandId:
+        """Of the whole process, not only of the instance: answers are awaited by it."""
+        return CommandId(self._ambient.ids.uuid7() if given is None else f"{instance_id}/{given}")
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    async def save(self, write: TokenRow) -> None:
+        """Commit a row that is no instance's; returns after the commit. Raises CommitFailed, Unavailable."""
+        await saved(self._running().checkpointer, write)
 
-    async def get_instance(self, instance_id: str) -> InstanceView:
-        """Committed state. Raises NotFound."""
-        return await self._reading.instance(InstanceId(instance_id))
+    # -- how it is -------------------------------------------------------------------------------------------------
 
-    async def get_tasks(self, instance_id: str) -> list[TaskView]:
-        """All tasks in the order of the definition. Raises NotFound."""
-        return await self._reading.tasks(InstanceId(instance_id))
+    @property
+    def ready(self) -> bool:
+        """It has started, and every unfinished instance that it found is queued again."""
+        return self._staff is not None and not self._stopped and self._recovery.over
 
-    async def get_attempts(self, instance_id: str) -> list[AttemptView]:
-        """Every attempt that was followed by another one; a task's latest is told by `get_tasks`."""
-        return await self._reading.attempts(InstanceId(instance_id))
+    @property
+    def stalled(self) -> bool:
+        """The store cannot commit at the moment; what is under way waits, new starts are refused."""
+        return self._staff is not None and self._staff.checkpointer.stalled
 
-    async def get_workflow_history(
-        self,
-        workflow_id: str,
-        *,
-        status: InstanceState | None = None,
-        limit: int = 20,
-        offset: int = 0,
-        order: str = "desc",
-    ) -> list[InstanceView]:
-        """Instances of one workflow by the time of their creation."""
-        states = () if status is None else (status,)
-        return await self._reading.history(
-            WorkflowId(workflow_id), states, limit=limit, offset=offset, descending=order == "desc"
+    async def status(self) -> EngineStatus:
+        """Raises Unavailable before the start and after the stop."""
+        staff, dispatcher = self._running(), self._dispatcher
+        assert dispatcher is not None
+        return EngineStatus(
+            store=await self.store.status(),
+            slots=staff.runner.slots,
+            running=staff.runner.busy,
+            queued=staff.runner.queued,
+            backlog=staff.checkpointer.backlog,
+            stalled=staff.checkpointer.stalled,
+            actors=dispatcher.alive,
         )
 
-    async def list_instances(
-        self, *, states: Sequence[InstanceState] = (), limit: int = 20, offset: int = 0
-    ) -> list[InstanceView]:
-        """Instances of all workflows, the newest first."""
-        return await self._reading.history(None, states, limit=limit, offset=offset, descending=True)
-
-    async def progress(self, instance_id: str) -> Progress:
-        """The seven numbers of the last committed state. Raises NotFound."""
-        return (await self.get_instance(instance_id)).progress
-
-    async def result(self, instance_id: str) -> dict[str, Any]:
-        """Results of the tasks on which nothing depends, by name."""
-        return await self._reading.result(InstanceId(instance_id))
+    # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def wait_for_instance(self, instance_id: str, timeout_s: float | None = None) -> InstanceView:
         """Until it has ended. Raises NotFound, and WaitTimeout when `timeout_s` is over first."""

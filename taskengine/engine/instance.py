@@ -110,6 +110,9 @@ class InstanceActor(AsyncActor):
         """The burst is over: one decision for all of it, and perhaps the end of this actor."""
         self._launch_granted()
         self._cut_if_urgent()
+        if self._recovering and not self._flying:  # there was nothing to decide
+            self._recovering = False
+            self._staff.recovery.back(self._id)
         self._go_on()
         if not self._flying and not self._bodies and not self._continuing:
             self._rest()
@@ -183,10 +186,12 @@ class InstanceActor(AsyncActor):
         if self._fresh:
             self._fresh = False
             self._staff.directory.answer(start_key(self._id), Answer(state=self._plan.ledger.state))
-        if self._recovering:
-            self._recovering = False
+        recovered, self._recovering = self._recovering, False
+        if recovered:
             self._staff.ambient.probe.reach("recovery.committed")
         self._perform(effects)
+        if recovered:
+            self._staff.recovery.back(self._id)
         bus: Bus = self._staff.bus
         if bus.listened:
             row = decision.event

@@ -5,14 +5,26 @@ from typing import Any, Final
 
 import msgspec
 
-from taskengine.clock import Clock
+from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Snapshot
-from taskengine.engine.views import AttemptView, InstanceView, TaskView, attempt_view, instance_view, task_view
+from taskengine.engine.views import (
+    AttemptView,
+    InstanceView,
+    TaskView,
+    VersionView,
+    WorkflowView,
+    attempt_view,
+    instance_view,
+    task_view,
+    version_view,
+    workflow_view,
+)
 from taskengine.errors import NotFound, StoreCorrupt
+from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
-from taskengine.model.records import InstanceRow, TaskRow
+from taskengine.model.records import DefinitionRow, InstanceRow, LogRow, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState
 from taskengine.store.interface import InstanceQuery, Store
 
@@ -49,8 +61,48 @@ class Reading:
         descending: bool,
     ) -> list[InstanceView]:
         query = InstanceQuery(workflow_id=workflow_id, states=frozenset(states))
-        rows = await self._store.instances(query, limit=limit, offset=offset, descending=descending)
+        return await self.instances(query, limit=limit, offset=offset, descending=descending)
+
+    async def instances(
+        self,
+        query: InstanceQuery,
+        *,
+        limit: int,
+        offset: int = 0,
+        descending: bool = True,
+        after: tuple[Micros, InstanceId] | None = None,
+    ) -> list[InstanceView]:
+        rows = await self._store.instances(query, limit=limit, offset=offset, descending=descending, after=after)
         return [await self._view(row) for row in rows]
+
+    async def find(self, prefix: str, limit: int) -> list[InstanceId]:
+        return [row.id for row in await self._store.instances(InstanceQuery(prefix=prefix), limit=limit)]
+
+    async def events(self, instance_id: InstanceId, after: int, limit: int) -> list[Event]:
+        workflow_id = (await self._row(instance_id)).workflow_id
+        rows = await self._store.events(instance_id, after=after, limit=limit)
+        return [
+            Event(instance_id=instance_id, workflow_id=workflow_id, seq=row.seq, at_us=row.at_us, body=row.body)
+            for row in rows
+        ]
+
+    async def logs(
+        self, instance_id: InstanceId, *, task: str | None, after: int, limit: int, tail: int | None
+    ) -> list[LogRow]:
+        await self._row(instance_id)
+        return await self._store.logs(instance_id, task=task, after=after, limit=limit, tail=tail)
+
+    async def workflow(self, workflow_id: WorkflowId) -> WorkflowView:
+        row = await self._current(workflow_id)
+        return workflow_view(row, self._blueprints.decode(row.canonical, row.version).definition)
+
+    async def workflows(self) -> list[WorkflowView]:
+        rows = await self._store.workflows()
+        return [workflow_view(row, self._blueprints.decode(row.canonical, row.version).definition) for row in rows]
+
+    async def versions(self, workflow_id: WorkflowId) -> list[VersionView]:
+        current = (await self._current(workflow_id)).version
+        return [version_view(row, current) for row in await self._store.versions(workflow_id)]
 
     async def tasks(self, instance_id: InstanceId) -> list[TaskView]:
         shape = (await self._blueprint((await self._row(instance_id)).version)).shape
@@ -81,6 +133,12 @@ class Reading:
         row = await self._store.instance(instance_id)
         if row is None:
             raise NotFound("instance", instance_id)
+        return row
+
+    async def _current(self, workflow_id: WorkflowId) -> DefinitionRow:
+        row = await self._store.current(workflow_id)
+        if row is None:
+            raise NotFound("workflow", workflow_id)
         return row
 
     async def _blueprint(self, version: Version) -> Blueprint:

@@ -46,6 +46,11 @@ class Runner:
         """Slots in use."""
         return self.slots - self._free
 
+    @property
+    def queued(self) -> int:
+        """Attempts that wait for a slot; counted when asked for, so not for every task."""
+        return len(self._alone) + sum(map(len, self._queues.values()))
+
     def request(self, instance_id: InstanceId, offers: Iterable[_Offer], *, alone: bool = False) -> list[_Offer]:
         """Queue committed attempts, for the instance's own actor. Gives those that are granted at once.
 

@@ -8,6 +8,7 @@ from taskengine.bus import Bus
 from taskengine.engine.blueprint import Blueprints
 from taskengine.engine.directory import Directory
 from taskengine.engine.linger import Linger
+from taskengine.engine.recovery import Recovery
 from taskengine.engine.runner import Runner
 from taskengine.functions import Caller, Registry
 from taskengine.store.checkpointer import Checkpointer
@@ -58,3 +59,4 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus
     runner: Runner
     linger: Linger
+    recovery: Recovery

@@ -107,6 +107,9 @@ class Supervisor(AsyncActor):
     def _adopt(self, message: Adopt) -> None:
         directory = self._staff.directory
         fresh = [i for i in message.instance_ids if directory.get(i) is None and i not in self._reading]
+        for instance_id in message.instance_ids:
+            if directory.get(instance_id) is not None:  # started while the store was being read
+                self._staff.recovery.lost(instance_id)
         self._unclean.update(fresh)
         self._reading.update((instance_id, []) for instance_id in fresh)
         self._spawn_fetch(tuple(fresh))
@@ -189,6 +192,7 @@ class Supervisor(AsyncActor):
                 self._staff.directory.answer(message.id, error if known else Unavailable(f"cannot read: {error}"))
         self._staff.directory.answer(start_key(instance_id), CommitFailed("the start was not saved"))
         self._asked.pop(instance_id, None)
+        self._staff.recovery.lost(instance_id)
         if isinstance(error, StoreUnavailable) and not self._closing:
             clock, ref, again = self._staff.ambient.clock, self.actor_ref, Rebuild(instance_id)
             clock.call_at(clock.monotonic() + _READ_AGAIN_S, lambda: ref.tell(again))

@@ -1,19 +1,40 @@
 """What callers see of instances and tasks: committed state, in plain records."""
 
+import inspect
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from taskengine.clock import Micros
 from taskengine.engine.planner import Shape
+from taskengine.functions import JobFunction
+from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId, Version, WorkflowId
 from taskengine.model.progress import Progress
-from taskengine.model.records import AttemptRow, InstanceRow, Outcome, TaskFailure, TaskRow
+from taskengine.model.records import AttemptRow, DefinitionRow, InstanceRow, Outcome, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskState
+from taskengine.store.interface import StoreStatus
 
-__all__ = ["AttemptView", "InstanceView", "TaskView", "attempt_view", "instance_view", "task_view"]
+__all__ = [
+    "AttemptView",
+    "Commanded",
+    "EngineStatus",
+    "FunctionView",
+    "InstanceView",
+    "Registration",
+    "TaskView",
+    "VersionView",
+    "WorkflowView",
+    "attempt_view",
+    "commanded",
+    "function_view",
+    "instance_view",
+    "task_view",
+    "version_view",
+    "workflow_view",
+]
 
 _JSON: Final = msgspec.json.Decoder()
 _FAILURE: Final = msgspec.json.Decoder(TaskFailure)
@@ -35,6 +56,15 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     duration_s: float | None
     error: str
+
+
+class Commanded(InstanceView, frozen=True, kw_only=True):
+    """The instance after a command.
+
+    changed  False: it was so already. The same command id again has the answer that it had the first time.
+    """
+
+    changed: bool
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +101,88 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     error: TaskFailure | None
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """What `register_workflow` did.
+
+    created  the workflow was not known
+    changed  this version was not its current one
+    """
+
+    version: Version
+    created: bool
+    changed: bool
+
+
+class WorkflowView(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow as its current version has it. `created_at` is that of the version; aware, UTC."""
+
+    definition: WorkflowDefinition
+    version: Version
+    created_at: datetime
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a workflow. `current`: a start by the workflow's id takes this one."""
+
+    version: Version
+    created_at: datetime
+    current: bool
+
+
+class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job function that this engine can run. `path` is `module:function`, `signature` as Python writes it."""
+
+    name: str
+    kind: Literal["async", "thread", "process"]
+    signature: str
+    doc: str
+    path: str
+    builtin: bool
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine is doing at this moment.
+
+    slots    bodies that may run at once
+    running  slots in use
+    queued   attempts that wait for a slot
+    backlog  rows that wait for their commit
+    stalled  the store cannot commit; nothing new is accepted
+    actors   in memory
+    """
+
+    store: StoreStatus
+    slots: int
+    running: int
+    queued: int
+    backlog: int
+    stalled: bool
+    actors: int
+
+
+def commanded(view: InstanceView, *, changed: bool) -> Commanded:
+    return Commanded(changed=changed, **{name: getattr(view, name) for name in InstanceView.__struct_fields__})
+
+
+def workflow_view(row: DefinitionRow, definition: WorkflowDefinition) -> WorkflowView:
+    return WorkflowView(definition=definition, version=row.version, created_at=_required_time(row.created_us))
+
+
+def version_view(row: DefinitionRow, current: Version) -> VersionView:
+    return VersionView(version=row.version, created_at=_required_time(row.created_us), current=row.version == current)
+
+
+def function_view(job: JobFunction, *, builtin: bool) -> FunctionView:
+    return FunctionView(
+        name=job.name,
+        kind=job.kind.value,
+        signature=str(inspect.signature(job.function)),
+        doc=inspect.getdoc(job.function) or "",
+        path=job.path,
+        builtin=builtin,
+    )
 
 
 def instance_view(row: InstanceRow, title: str, progress: Progress, now_us: Micros) -> InstanceView:

@@ -82,9 +82,16 @@ class Registry:
         """Every name that `get` knows, sorted."""
         return sorted([*self._jobs, *self._aliases])
 
+    def is_builtin(self, made: JobFunction) -> bool:
+        return BUILTINS.get(made.name) is made.function
+
+    def jobs(self) -> list[JobFunction]:
+        """Every function that may be run, by name."""
+        return [self._jobs[name] for name in sorted(self._jobs)]
+
     def rows(self) -> list[FunctionRow]:
         """What the store keeps about the registered functions, by name."""
-        return [_row(self._jobs[name]) for name in sorted(self._jobs)]
+        return [_row(made) for made in self.jobs()]
 
     def restore(self, rows: Sequence[FunctionRow], allowed: Container[str]) -> list[str]:
         """Import functions of an earlier start again, under the names they had.

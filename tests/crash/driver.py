@@ -25,10 +25,11 @@ from taskengine.engine.engine import Engine
 from taskengine.errors import Conflict, TaskEngineError
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
 from taskengine.probe import Probe
+from taskengine.store.interface import InstanceQuery
 
 JOBS = Path(__file__).with_name("jobs.py")
 AT_ONCE = 10
-UNFINISHED = [state for state in InstanceState if state not in INSTANCE_FINAL]
+UNFINISHED = InstanceQuery(states=frozenset(InstanceState) - INSTANCE_FINAL)
 
 
 class Killer(Probe):
@@ -107,7 +108,7 @@ async def all_at_rest(engine: Engine, patience_s: float) -> bool:
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience_s):
-            while found := await engine.list_instances(states=UNFINISHED, limit=500):
+            while found := await engine.list_instances(UNFINISHED, limit=500):
                 moving = [view.id for view in found if view.status is not InstanceState.QUARANTINED]
                 if not moving:
                     return False
@@ -122,7 +123,7 @@ async def live(options: argparse.Namespace, probe: Killer) -> bool:
     builder = EngineBuilder(Ambient(probe=probe)).with_store(folder / "engine.db").with_app(JOBS).with_workers(8)
     engine = builder.with_processes(1).with_max_recoveries(options.max_recoveries).build()
     async with engine:
-        probe.unfinished = len(await engine.list_instances(states=UNFINISHED, limit=10_000))
+        probe.unfinished = len(await engine.list_instances(UNFINISHED, limit=10_000))
         client, slots = Client(engine, folder, options.seed, options.patience), asyncio.Semaphore(AT_ONCE)
 
         async def one(number: int) -> None:

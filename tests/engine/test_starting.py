@@ -58,8 +58,8 @@ async def test_a_workflow_is_started_by_its_id_in_its_current_version(world: Wor
     engine = await world.start({"echo": echo})
     with pytest.raises(NotFound):
         await engine.execute_workflow("流程")
-    old = await engine.register_workflow(echoing("old"))
-    new = await engine.register_workflow(echoing("new"))
+    old = (await engine.register_workflow(echoing("old"))).version
+    new = (await engine.register_workflow(echoing("new"))).version
     assert old != new
     view = await engine.wait_for_instance(await engine.execute_workflow("流程"), LIMIT_S)
     assert (view.version, await engine.result(view.id)) == (new, {"t": "new"})

@@ -30,17 +30,17 @@ def on_command(plan: Plan, command: Pause | Resume | Cancel | Retry, now_us: Mic
     if known is not None:
         plan.effects.append(Reply(command.id, _DECODER.decode(known)))
         return
-    refusal = _carry_out(plan, command, now_us)
-    if refusal:
-        plan.effects.append(Reply(command.id, Answer(state=ledger.state, error=refusal, code="conflict")))
+    took = _carry_out(plan, command, now_us)
+    if isinstance(took, str):
+        plan.effects.append(Reply(command.id, Answer(state=ledger.state, error=took, code="conflict", changed=False)))
         return
-    answer = Answer(state=ledger.state)
+    answer = Answer(state=ledger.state, changed=took)
     ledger.accept(command.id, type(command).__name__.lower(), _ENCODER.encode(answer))
     plan.effects.append(Reply(command.id, answer))
 
 
-def _carry_out(plan: Plan, command: Command, now_us: Micros) -> str:
-    """Why it was refused, or ""."""
+def _carry_out(plan: Plan, command: Command, now_us: Micros) -> bool | str:
+    """Whether anything is different now, or why it was refused."""
     match command:
         case Pause():
             return _pause(plan, command, now_us)
@@ -54,12 +54,13 @@ def _carry_out(plan: Plan, command: Command, now_us: Micros) -> str:
             raise AssertionError(f"not a command: {command!r}")
 
 
-def _pause(plan: Plan, command: Pause, now_us: Micros) -> str:
+def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool | str:
     """Nothing new starts; the instance's timeout stands still."""
     ledger = plan.ledger
     if ledger.phase not in (Phase.RUN, Phase.DRAIN) or ledger.hold is Hold.QUARANTINED:
         return f"the instance is {ledger.state}; only a running one can be paused"
-    if ledger.hold is Hold.NONE:
+    changed = ledger.hold is Hold.NONE
+    if changed:
         ledger.hold = Hold.PAUSED
         if ledger.deadline_us is not None:
             ledger.deadline_left_us = Micros(max(0, ledger.deadline_us - now_us))
@@ -69,40 +70,43 @@ def _pause(plan: Plan, command: Pause, now_us: Micros) -> str:
         for task in ledger.tasks:
             if task.slot and not ledger.shape.specs[task.ordinal].at_most_once:
                 plan.interrupt(task)
-    return ""
+                changed = True
+    return changed
 
 
-def _resume(plan: Plan, now_us: Micros) -> str:
+def _resume(plan: Plan, now_us: Micros) -> bool | str:
     ledger = plan.ledger
     if ledger.hold is Hold.QUARANTINED:
         return "the instance is Quarantined; `retry` lets it go on"
     if ledger.at_end:
         return f"the instance has ended: {ledger.state}"
-    if ledger.hold is Hold.PAUSED:
-        ledger.hold = Hold.NONE
-        if ledger.deadline_left_us is not None:
-            ledger.deadline_us = Micros(now_us + ledger.deadline_left_us)
-            ledger.deadline_left_us = None
-            plan.arm_deadline()
-        ledger.touch_instance("resumed")
-    return ""
+    if ledger.hold is Hold.NONE:
+        return False
+    ledger.hold = Hold.NONE
+    if ledger.deadline_left_us is not None:
+        ledger.deadline_us = Micros(now_us + ledger.deadline_left_us)
+        ledger.deadline_left_us = None
+        plan.arm_deadline()
+    ledger.touch_instance("resumed")
+    return True
 
 
-def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> str:
+def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool | str:
     ledger = plan.ledger
     if ledger.phase is Phase.CANCEL or ledger.final is InstanceState.CANCELLED:
-        return ""
+        return False
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
         return f"the instance is {ledger.state}; it cannot be cancelled any more"
     ledger.give_verdict(Verdict.CANCELLED, command.reason or "cancelled by request")
     plan.enter_cancel(PhaseMove.CANCEL, now_us)
-    return ""
+    return True
 
 
-def _retry(plan: Plan, command: Retry, now_us: Micros) -> str:
+def _retry(plan: Plan, command: Retry, now_us: Micros) -> bool | str:
     ledger = plan.ledger
     if ledger.hold is Hold.QUARANTINED:
-        return _release_quarantine(plan)
+        _release_quarantine(plan)
+        return True
     if not ledger.at_end:
         return f"the instance is {ledger.state}; only one that has ended or is Quarantined can be retried"
     if command.scope is not RetryScope.FAILED and command.task not in ledger.shape.ordinals:
@@ -110,10 +114,10 @@ def _retry(plan: Plan, command: Retry, now_us: Micros) -> str:
     if command.scope is RetryScope.FAILED and ledger.final is InstanceState.SUCCESS:
         return "nothing has failed; name a task to run it again"
     _begin_run(plan, _to_reset(plan, command), now_us)
-    return ""
+    return True
 
 
-def _release_quarantine(plan: Plan) -> str:
+def _release_quarantine(plan: Plan) -> None:
     ledger = plan.ledger
     for task in ledger.tasks:
         if task.losses:
@@ -122,7 +126,6 @@ def _release_quarantine(plan: Plan) -> str:
     plan.acquit()
     ledger.hold = Hold.NONE
     ledger.touch_instance("released from quarantine")
-    return ""
 
 
 def _to_reset(plan: Plan, command: Retry) -> set[int]:

@@ -61,11 +61,15 @@ class ArmDeadline(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a command comes back with. `error` is empty when it was accepted."""
+    """What a command comes back with. `error` is empty when it was accepted.
+
+    changed  False: it was so already
+    """
 
     state: InstanceState
     error: str = ""
     code: str = ""
+    changed: bool = True
 
 
 class Reply(msgspec.Struct, frozen=True):
