@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from taskengine.errors import BatchRefused
-from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
     CommandRow,
@@ -18,8 +18,12 @@ from taskengine.model.records import (
     FunctionRow,
     InstanceChange,
     InstanceGuard,
+    LogBatch,
+    LogRow,
     TaskChange,
     TaskRow,
+    TokenRow,
+    WorkflowRemoval,
     Write,
 )
 
@@ -33,6 +37,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
                          sent a second time is known to have committed
     acknowledged         number of the lane's last batch that is known to have committed, 0: none; the rows of
                          batches before it are deleted
+    removals             workflows that have no current version after this batch, whatever `definitions` says: where a
+                         definition was saved after the removal, there is none here
     """
 
     epoch: int
@@ -46,6 +52,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Sequence[tuple[InstanceId, AttemptRow]] = ()
     events: Sequence[EventRow] = ()
     commands: Sequence[tuple[InstanceId, CommandRow]] = ()
+    logs: Sequence[LogRow] = ()
+    tokens: Sequence[TokenRow] = ()
+    removals: Sequence[WorkflowId] = ()
 
     @property
     def rows(self) -> int:
@@ -58,6 +67,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             + len(self.attempts)
             + len(self.events)
             + len(self.commands)
+            + len(self.logs)
+            + len(self.tokens)
+            + len(self.removals)
         )
 
 
@@ -65,7 +77,8 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
     """One batch out of writes in the order of their saves.
 
     Several changes of one row become one: the first `expect`, the last row; a result or error that the last row
-    leaves UNSET is that of the one before.
+    leaves UNSET is that of the one before. Of a token, and of a workflow's removal and its definitions, the last
+    write counts.
     Raises BatchRefused when a change does not expect what the change before it makes: applied one by one, the
     second of them would be refused too.
     """
@@ -76,6 +89,9 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
     attempts: list[tuple[InstanceId, AttemptRow]] = []
     events: list[EventRow] = []
     commands: list[tuple[InstanceId, CommandRow]] = []
+    logs: list[LogRow] = []
+    tokens: dict[str, TokenRow] = {}
+    removals: dict[WorkflowId, None] = {}
     for write in writes:
         if type(write) is Decision:
             owner = write.instance_id
@@ -91,10 +107,17 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
                 attempts.append((owner, attempt))
             for command in write.commands:
                 commands.append((owner, command))
+        elif type(write) is LogBatch:
+            logs.extend(write.rows)
         elif type(write) is FunctionRow:
             functions[write.name] = write
         elif type(write) is DefinitionRow:
             definitions.append(write)
+            removals.pop(write.workflow_id, None)
+        elif type(write) is WorkflowRemoval:
+            removals[write.workflow_id] = None
+        elif type(write) is TokenRow:
+            tokens[write.id] = write
         else:
             raise TypeError(f"not a write: {type(write).__name__}")
     return Batch(
@@ -109,6 +132,9 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
         attempts=attempts,
         events=events,
         commands=commands,
+        logs=logs,
+        tokens=list(tokens.values()),
+        removals=list(removals),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from taskengine.ambient import Ambient
 from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreUnavailable
 from taskengine.model.ids import InstanceId
-from taskengine.model.records import Decision, Write
+from taskengine.model.records import Decision, LogBatch, Write
 from taskengine.store.batch import merge
 from taskengine.store.interface import Store
 
@@ -110,6 +110,8 @@ class Checkpointer:
             rows = write.rows
             if self._lost and write.instance_id in self._lost:
                 failure = _follows(write.instance_id)
+        elif type(write) is LogBatch:
+            rows = len(write.rows)
         self._waiting.append(_Entry(write, ack, rows, self._clock.monotonic(), failure))
         self._rows += rows
         if self._idle is not None and not self._idle.done():

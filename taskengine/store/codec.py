@@ -21,10 +21,12 @@ from taskengine.model.records import (
     FunctionRow,
     InstanceGuard,
     InstanceRow,
+    LogRow,
     Outcome,
     ParkKind,
     TaskGuard,
     TaskRow,
+    TokenRow,
     Verdict,
 )
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState
@@ -45,9 +47,13 @@ __all__ = [
     "instance_change_values",
     "instance_row",
     "instance_values",
+    "log_row",
+    "log_values",
     "task_change_values",
     "task_row",
     "task_values",
+    "token_row",
+    "token_values",
 ]
 
 Values = tuple[Any, ...]
@@ -293,6 +299,34 @@ def function_values(row: FunctionRow) -> Values:
 def function_row(values: Values) -> FunctionRow:
     name, path, signature, doc, source_hash = values
     return FunctionRow(name=name, path=path, signature=signature, doc=doc, source_hash=source_hash)
+
+
+def log_values(row: LogRow) -> Values:
+    return (row.instance_id, row.id, row.task, row.attempt, row.level, row.at_us, row.message)
+
+
+def log_row(values: Values) -> LogRow:
+    instance_id, log_id, task, attempt, level, at_us, message = values
+    return LogRow(
+        instance_id=instance_id, id=log_id, task=task, attempt=attempt, level=level, at_us=at_us, message=message
+    )
+
+
+def token_values(row: TokenRow) -> Values:
+    return (row.id, row.name, row.scope, row.digest, row.created_us, row.expires_us, row.revoked_us)
+
+
+def token_row(values: Values) -> TokenRow:
+    token_id, name, scope, digest, created_us, expires_us, revoked_us = values
+    return TokenRow(
+        id=token_id,
+        name=name,
+        scope=scope,
+        digest=digest,
+        created_us=created_us,
+        expires_us=expires_us,
+        revoked_us=revoked_us,
+    )
 
 
 def check_fit(rows: Iterable[Values]) -> None:

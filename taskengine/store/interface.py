@@ -5,7 +5,7 @@ a writer, and may be done by anyone on the loop's thread.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -18,12 +18,30 @@ from taskengine.model.records import (
     EventRow,
     FunctionRow,
     InstanceRow,
+    LogRow,
     TaskRow,
+    TokenRow,
 )
 from taskengine.model.states import InstanceState
 from taskengine.store.batch import Batch
 
-__all__ = ["ALL_INSTANCES", "InstanceQuery", "Loaded", "Store", "StoreStatus", "lower_ascii"]
+__all__ = [
+    "ALL_INSTANCES",
+    "DEFAULT_READERS",
+    "Durability",
+    "InstanceQuery",
+    "Loaded",
+    "Store",
+    "StoreStatus",
+    "lower_ascii",
+]
+
+
+Durability = Literal["full", "normal"]
+"""What `commit` waits for: full, the disk itself; normal, that the operating system has it."""
+
+DEFAULT_READERS: Final = 2
+"""One long read, such as a search through everything, does not hold up the short ones."""
 
 
 class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,8 +131,10 @@ class Store(Protocol):
         """Apply all of it or nothing; on return it is durable. One call at a time, by the checkpointer only.
 
         A batch whose own row is already there has committed before: returns without a second effect.
-        The definitions of a batch that are known stay as they are and become current; of functions the last one
-        stays. An existing instance never changes its workflow, version, params, creation time or key.
+        The definitions of a batch that are known stay as they are and become current; of functions and tokens the
+        last one stays. A log line whose (instance, id) is there is left out, the first one stays: an id is only ever
+        given twice by mistake, and losing a line is better than refusing what else is in the batch. An existing
+        instance never changes its workflow, version, params, creation time or key.
         Raises   BatchRefused      a row was not where expected, or breaks a rule; replay the decisions one by one
                  StoreUnavailable  busy, full, connection; whether it committed is unknown, send the same batch again
                  anything else     is fatal: the process should end and recover at its next start
@@ -192,8 +212,44 @@ class Store(Protocol):
         """The current version of each workflow, by workflow id."""
         ...
 
+    async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
+        """All versions of a workflow that were ever saved, newest first; also of one that was removed."""
+        ...
+
     async def functions(self) -> list[FunctionRow]:
         """By name."""
         ...
 
-    async def status(self) -> StoreStatus: ...
+    async def logs(
+        self,
+        instance_id: InstanceId,
+        *,
+        task: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: int | None = None,
+    ) -> list[LogRow]:
+        """Lines by id, from behind `after`; of one task or of all.
+
+        tail  the last so many of those that match, in the same order; `limit` does not count then
+        """
+        ...
+
+    async def last_log(self, instance_id: InstanceId) -> int:
+        """The highest id of a line of this instance, 0: it has none."""
+        ...
+
+    async def tokens(self) -> list[TokenRow]:
+        """By (created_us, id); expired and revoked ones too."""
+        ...
+
+    async def status(self) -> StoreStatus:
+        """May be asked every few seconds: it counts in an index (SQLite: about 5 ms for 100,000 instances)."""
+        ...
+
+    def note_address(self, address: str) -> None:
+        """Tell other processes that find this store taken where its owner serves; empty: nowhere (any more).
+
+        Where there is no lock, in memory or in a store that only reads, it does nothing.
+        """
+        ...

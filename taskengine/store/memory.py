@@ -13,7 +13,7 @@ import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
-from taskengine.errors import BatchRefused, StoreError, StoreLocked, Unavailable
+from taskengine.errors import StoreError, StoreLocked, Unavailable
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
@@ -21,60 +21,17 @@ from taskengine.model.records import (
     DefinitionRow,
     EventRow,
     FunctionRow,
-    InstanceChange,
     InstanceRow,
-    TaskChange,
+    LogRow,
     TaskRow,
+    TokenRow,
 )
 from taskengine.model.states import Phase
-from taskengine.store import codec
-from taskengine.store.batch import Batch, keep_unset
+from taskengine.store.batch import Batch
 from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Loaded, StoreStatus, lower_ascii
+from taskengine.store.memory_tables import Snapshot, apply, check, check_fit
 
 __all__ = ["MemoryStore", "Snapshot"]
-
-
-class Snapshot:
-    """All committed rows of one moment. Opaque: hand it to a new MemoryStore."""
-
-    __slots__ = (
-        "attempts",
-        "batches",
-        "commands",
-        "current",
-        "definitions",
-        "epoch",
-        "events",
-        "functions",
-        "instances",
-        "keys",
-        "tasks",
-    )
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.batches: set[tuple[int, int, int]] = set()
-        self.definitions: dict[Version, DefinitionRow] = {}
-        self.current: dict[WorkflowId, Version] = {}
-        self.functions: dict[str, FunctionRow] = {}
-        self.instances: dict[InstanceId, InstanceRow] = {}
-        self.keys: dict[tuple[WorkflowId, str], InstanceId] = {}
-        self.tasks: dict[InstanceId, dict[int, TaskRow]] = {}
-        self.attempts: dict[InstanceId, dict[tuple[int, int], AttemptRow]] = {}
-        self.events: dict[InstanceId, dict[int, EventRow]] = {}
-        self.commands: dict[InstanceId, dict[CommandId, CommandRow]] = {}
-
-    def copy(self) -> "Snapshot":
-        """Rows are frozen and shared; the tables are not."""
-        twin = Snapshot()
-        twin.epoch, twin.batches = self.epoch, set(self.batches)
-        twin.definitions, twin.current = dict(self.definitions), dict(self.current)
-        twin.functions, twin.instances, twin.keys = dict(self.functions), dict(self.instances), dict(self.keys)
-        twin.tasks = {owner: dict(rows) for owner, rows in self.tasks.items()}
-        twin.attempts = {owner: dict(rows) for owner, rows in self.attempts.items()}
-        twin.events = {owner: dict(rows) for owner, rows in self.events.items()}
-        twin.commands = {owner: dict(rows) for owner, rows in self.commands.items()}
-        return twin
 
 
 class MemoryStore:
@@ -115,10 +72,10 @@ class MemoryStore:
         name = (batch.epoch, batch.lane, batch.number)
         if name in rows.batches:
             return
-        _check_fit(batch)
-        _check(rows, batch)
+        check_fit(batch)
+        check(rows, batch)
         self._ambient.probe.reach("commit.applied")
-        _apply(rows, batch)
+        apply(rows, batch)
         rows.batches -= {it for it in rows.batches if it[1] == batch.lane and it[2] < batch.acknowledged}
         rows.batches.add(name)
 
@@ -232,12 +189,39 @@ class MemoryStore:
         rows = self._tables()
         return [rows.definitions[version] for _, version in sorted(rows.current.items())]
 
+    async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
+        saved = [row for row in self._tables().definitions.values() if row.workflow_id == workflow_id]
+        saved.sort(key=lambda row: row.created_us)  # of one age, the one that was saved later counts as newer
+        return saved[::-1]
+
     async def functions(self) -> list[FunctionRow]:
         return [row for _, row in sorted(self._tables().functions.items())]
+
+    async def logs(
+        self,
+        instance_id: InstanceId,
+        *,
+        task: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: int | None = None,
+    ) -> list[LogRow]:
+        lines = sorted(self._tables().logs.get(instance_id, {}).items())
+        found = [row for number, row in lines if number > after and (task is None or row.task == task)]
+        return found[:limit] if tail is None else found[max(0, len(found) - tail) :]
+
+    async def last_log(self, instance_id: InstanceId) -> int:
+        return max(self._tables().logs.get(instance_id, ()), default=0)
+
+    async def tokens(self) -> list[TokenRow]:
+        return sorted(self._tables().tokens.values(), key=lambda row: (row.created_us, row.id))
 
     async def status(self) -> StoreStatus:
         counts = Counter(row.state for row in self._tables().instances.values())
         return StoreStatus(address="memory://", schema=0, size_bytes=0, instances=dict(counts))
+
+    def note_address(self, address: str) -> None:
+        self._tables()
 
     def _tables(self) -> Snapshot:
         if not self._open:
@@ -261,114 +245,3 @@ def _labelled(definitions: Iterable[DefinitionRow], wanted: Mapping[str, str]) -
 
 def _age(row: InstanceRow) -> tuple[int, str]:
     return (row.created_us, row.id)
-
-
-def _check_fit(batch: Batch) -> None:
-    """Every row takes the form it would have in a database. Raises BatchRefused."""
-    makers: tuple[tuple[str, Iterable[codec.Values]], ...] = (
-        ("definitions", (codec.definition_values(row) for row in batch.definitions)),
-        ("functions", (codec.function_values(row) for row in batch.functions)),
-        ("instances", (codec.instance_values(change.row) for change in batch.instances)),
-        ("tasks", (codec.task_values(owner, change.row) for owner, change in batch.tasks)),
-        ("attempts", (codec.attempt_values(owner, row) for owner, row in batch.attempts)),
-        ("events", (codec.event_values(row) for row in batch.events)),
-        ("commands", (codec.command_values(owner, row) for owner, row in batch.commands)),
-    )
-    for table, values in makers:
-        try:
-            codec.check_fit(values)
-        except Exception as exc:  # making values is pure: whatever it raises is the record's fault
-            raise BatchRefused(table, "unfit", str(exc)) from exc
-
-
-def _check(rows: Snapshot, batch: Batch) -> None:
-    """Would all of it apply? Raises BatchRefused; changes nothing."""
-    _check_instances(rows, batch.instances)
-    for owner, task in batch.tasks:
-        _check_task(rows.tasks.get(owner, {}).get(task.row.ordinal), task)
-    _check_new(
-        "attempts",
-        (
-            (rows.attempts.get(it, {}), (it, row.ordinal, row.attempt), (row.ordinal, row.attempt))
-            for it, row in batch.attempts
-        ),
-    )
-    _check_new(
-        "events", ((rows.events.get(row.instance_id, {}), (row.instance_id, row.seq), row.seq) for row in batch.events)
-    )
-    _check_new("commands", ((rows.commands.get(it, {}), (it, row.id), row.id) for it, row in batch.commands))
-
-
-def _check_instances(rows: Snapshot, changes: Iterable[InstanceChange]) -> None:
-    fresh: set[tuple[WorkflowId, str]] = set()
-    for change in changes:
-        row, expect, before = change.row, change.expect, rows.instances.get(change.row.id)
-        if expect is not None:
-            if before is None or (before.phase, before.hold, before.run) != (expect.phase, expect.hold, expect.run):
-                raise BatchRefused("instances", "moved")
-            continue
-        if before is not None:
-            raise BatchRefused("instances", "exists")
-        if row.idempotency_key is not None:
-            key = (row.workflow_id, row.idempotency_key)
-            if key in rows.keys or key in fresh:
-                raise BatchRefused("instances", "key")
-            fresh.add(key)
-
-
-def _check_task(before: TaskRow | None, change: TaskChange) -> None:
-    expect = change.expect
-    if expect is None:
-        if before is not None:
-            raise BatchRefused("tasks", "exists")
-    elif before is None or before.state is not expect.state or before.attempt != expect.attempt:
-        raise BatchRefused("tasks", "moved")
-
-
-def _check_new(table: str, entries: Iterable[tuple[Collection[object], object, object]]) -> None:
-    """Each entry: the keys that are there, the key in the whole table, the key among the former."""
-    seen: set[object] = set()
-    for present, name, key in entries:
-        if key in present or name in seen:
-            raise BatchRefused(table, "exists")
-        seen.add(name)
-
-
-def _apply(rows: Snapshot, batch: Batch) -> None:
-    for definition in batch.definitions:
-        rows.definitions.setdefault(definition.version, definition)
-        rows.current[definition.workflow_id] = definition.version
-    for function in batch.functions:
-        rows.functions[function.name] = function
-    for change in batch.instances:
-        _put_instance(rows, change.row)
-    for owner, task in batch.tasks:
-        table = rows.tasks.setdefault(owner, {})
-        before = table.get(task.row.ordinal, _BLANK)
-        table[task.row.ordinal] = keep_unset(task.row, before)
-    for owner, attempt in batch.attempts:
-        rows.attempts.setdefault(owner, {})[attempt.ordinal, attempt.attempt] = attempt
-    for event in batch.events:
-        rows.events.setdefault(event.instance_id, {})[event.seq] = event
-    for owner, command in batch.commands:
-        rows.commands.setdefault(owner, {})[command.id] = command
-
-
-_BLANK = TaskRow(ordinal=Ordinal(0), name="", result=None, error=None)
-"""What a new task has where its row says UNSET."""
-
-
-def _put_instance(rows: Snapshot, row: InstanceRow) -> None:
-    before = rows.instances.get(row.id)
-    if before is not None:
-        row = msgspec.structs.replace(
-            row,
-            workflow_id=before.workflow_id,
-            version=before.version,
-            params=before.params,
-            created_us=before.created_us,
-            idempotency_key=before.idempotency_key,
-        )
-    elif row.idempotency_key is not None:
-        rows.keys[row.workflow_id, row.idempotency_key] = row.id
-    rows.instances[row.id] = row

@@ -1,58 +1,98 @@
 """From the address of a store to the store."""
 
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.errors import InvalidConfiguration, NotSupportedYet
-from taskengine.store.interface import Store
+from taskengine.store.interface import DEFAULT_READERS, Durability, Store
 from taskengine.store.memory import MemoryStore
 
 __all__ = ["open_store"]
 
 _LATER: Final = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+_MOST_READERS: Final = 64
 _EXAMPLES: Final = "use a path such as data/engine.db, sqlite:///var/lib/engine.db, sqlite:///./engine.db or memory://"
 
 
-def open_store(dsn: str, ambient: Ambient, *, read_only: bool = False) -> Store:
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What an address does not say."""
+
+    read_only: bool
+    durability: Durability
+    readers: int
+
+
+def open_store(
+    dsn: str,
+    ambient: Ambient,
+    *,
+    read_only: bool = False,
+    durability: Durability = "full",
+    readers: int = DEFAULT_READERS,
+) -> Store:
     """The store of an address; not opened yet, nothing is touched.
 
     dsn     a path; `sqlite:///absolute/path`, or `sqlite:///./path`, `sqlite:///../path` and `sqlite:///~/path`,
             percent-encoded, with `?allow_network=true` to trust a network file system; `memory://`
+    durability  full: a commit that was answered survives a power cut. normal: it survives the death of the process,
+                also by kill -9, but a power cut or a crash of the machine may take the last commits with it, in
+                their order, and leaves a consistent store; it saves the fsync of each commit
+    readers     how many reads may run at the same time, 1 to 64. Each has a connection and a thread
+    Both mean nothing in memory, and are checked all the same.
     Raises  InvalidConfiguration, NotSupportedYet. No message repeats more of the address than its scheme, since a
             password may follow it.
     """
+    _check(durability, readers)
+    options = _Options(read_only=read_only, durability=durability, readers=readers)
     scheme, mark, _ = dsn.partition("://")
     if not mark:
-        return _sqlite(dsn, ambient, read_only=read_only, allow_network=False)
+        return _sqlite(dsn, ambient, options, allow_network=False)
     scheme = scheme.lower()
     if scheme == "memory":
         return MemoryStore(ambient)
     if scheme == "sqlite":
-        return _sqlite_url(dsn, ambient, read_only=read_only)
+        return _sqlite_url(dsn, ambient, options)
     if scheme in _LATER:
         raise NotSupportedYet(f"a store in {_LATER[scheme]} comes with a later release; {_EXAMPLES}")
     raise InvalidConfiguration(f"no store of the kind {scheme!r}; {_EXAMPLES}")
 
 
-def _sqlite_url(dsn: str, ambient: Ambient, *, read_only: bool) -> Store:
+def _check(durability: object, readers: object) -> None:
+    """Both come from configuration, so their types prove nothing."""
+    if durability not in get_args(Durability):
+        raise InvalidConfiguration(f"durability is {' or '.join(get_args(Durability))}, not {durability!r}")
+    if type(readers) is not int or not 1 <= readers <= _MOST_READERS:
+        raise InvalidConfiguration(f"readers is a whole number from 1 to {_MOST_READERS}, not {readers!r}")
+
+
+def _sqlite_url(dsn: str, ambient: Ambient, options: _Options) -> Store:
     parts = urlsplit(dsn)
     if parts.netloc:
         raise InvalidConfiguration(f"a SQLite address has three slashes before its path; {_EXAMPLES}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    allowed = options.pop("allow_network", "false")
-    if options or allowed not in ("true", "false"):
+    said = dict(parse_qsl(parts.query, keep_blank_values=True))
+    allowed = said.pop("allow_network", "false")
+    if said or allowed not in ("true", "false"):
         raise InvalidConfiguration("the only option of a SQLite address is allow_network=true or false")
     path = unquote(parts.path)
     if path.startswith(("/./", "/../", "/~")):
         path = path[1:]
-    return _sqlite(path.removesuffix("/"), ambient, read_only=read_only, allow_network=allowed == "true")
+    return _sqlite(path.removesuffix("/"), ambient, options, allow_network=allowed == "true")
 
 
-def _sqlite(path: str, ambient: Ambient, *, read_only: bool, allow_network: bool) -> Store:
+def _sqlite(path: str, ambient: Ambient, options: _Options, *, allow_network: bool) -> Store:
     if not path.strip() or "\0" in path:
         raise InvalidConfiguration(f"the address of the store names no file; {_EXAMPLES}")
     # Deferred: a driver is loaded when an address asks for it.
     from taskengine.store.sqlite import SqliteStore
 
-    return SqliteStore(path, ambient, read_only=read_only, allow_network=allow_network)
+    return SqliteStore(
+        path,
+        ambient,
+        read_only=options.read_only,
+        durability=options.durability,
+        readers=options.readers,
+        allow_network=allow_network,
+    )

@@ -8,7 +8,7 @@ than one piece of work, so the log can be emptied.
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,7 +17,7 @@ import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
-from taskengine.errors import InvalidConfiguration, StoreError
+from taskengine.errors import InvalidConfiguration, StoreError, Unavailable
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
     AttemptRow,
@@ -26,12 +26,21 @@ from taskengine.model.records import (
     EventRow,
     FunctionRow,
     InstanceRow,
+    LogRow,
     TaskRow,
+    TokenRow,
 )
 from taskengine.model.states import InstanceState
 from taskengine.store import codec, migrations, place
 from taskengine.store.batch import Batch
-from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Loaded, StoreStatus
+from taskengine.store.interface import (
+    ALL_INSTANCES,
+    DEFAULT_READERS,
+    Durability,
+    InstanceQuery,
+    Loaded,
+    StoreStatus,
+)
 from taskengine.store.lock import FileLock
 from taskengine.store.queries import folder, queries
 from taskengine.store.sqlite_batch import apply
@@ -56,7 +65,10 @@ class SqliteStore:
 
     path           of the database file; it and its folder are made when missing, unless read_only
     read_only      no lock and no writing: any process may read beside the one that owns the file
-    readers        connections, and so threads, that read
+    durability     full: a commit is on the disk when it returns. normal: it is with the operating system, which
+                   writes it soon; a dying process loses nothing, a power cut may lose the last commits, and what
+                   stays is consistent. Saves the fsync of each commit
+    readers        connections, and so threads, that read; so many reads run at the same time
     allow_network  trust the locks of a network file system
     """
 
@@ -66,17 +78,19 @@ class SqliteStore:
         ambient: Ambient,
         *,
         read_only: bool = False,
-        readers: int = 2,
+        durability: Durability = "full",
+        readers: int = DEFAULT_READERS,
         allow_network: bool = False,
     ) -> None:
         self.path = place.resolve(path)
         self._ambient = ambient
         self._read_only, self._allow_network = read_only, allow_network
+        self._synchronous = _SYNCHRONOUS[durability]
         self._lock = FileLock(self.path)
         self._log_path = self.path.with_name(self.path.name + "-wal")
         self._log_name = str(self._log_path)  # looked at after each commit, and a Path takes 8 µs more
         self._writer = WorkThread(self.path, read_only=False)
-        self._readers = [WorkThread(self.path, read_only=True) for _ in range(max(1, readers))]
+        self._readers = [WorkThread(self.path, read_only=True) for _ in range(readers)]
         self._sql = queries("sqlite")
         self._epoch = 0
         self._schema = 0
@@ -110,7 +124,7 @@ class SqliteStore:
         except OSError as exc:
             raise InvalidConfiguration(f"{self.path}: {exc.strerror}") from exc
         await self._writer.open()
-        await self._writer.run(_set_up_writer)
+        await self._writer.run(lambda db: _set_up_writer(db, self._synchronous))
         steps, now_us = migrations.load(folder("sqlite")), self._ambient.clock.now_us()
         self._schema = await self._writer.run(lambda db: migrations.migrate(db, steps, now_us))
         self._epoch = await self._writer.run(self._take_epoch)
@@ -157,8 +171,11 @@ class SqliteStore:
         self._lock.release()
 
     def note_address(self, address: str) -> None:
-        """Say in the lock file where this process serves, for whoever finds the file locked. Only while open."""
-        self._lock.note(address)
+        """Say in the lock file where this process serves, for whoever finds the file locked."""
+        if self._epoch:
+            self._lock.note(address)
+        elif not self._is_open:
+            raise Unavailable("the store is not open")
 
     async def commit(self, batch: Batch) -> None:
         if self._read_only:
@@ -301,8 +318,36 @@ class SqliteStore:
     async def workflows(self) -> list[DefinitionRow]:
         return [codec.definition_row(found) for found in await self._rows("workflows")]
 
+    async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
+        return [codec.definition_row(found) for found in await self._rows("versions", workflow_id)]
+
     async def functions(self) -> list[FunctionRow]:
         return [codec.function_row(found) for found in await self._rows("functions")]
+
+    async def logs(
+        self,
+        instance_id: InstanceId,
+        *,
+        task: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: int | None = None,
+    ) -> list[LogRow]:
+        name = "logs" if tail is None else "last_logs"
+        count = limit if tail is None else tail
+        if task is None:
+            found = await self._rows(name, instance_id, after, count)
+        else:
+            found = await self._rows(f"{name}_of_task", instance_id, after, task, count)
+        rows = [codec.log_row(values) for values in found]
+        return rows if tail is None else rows[::-1]
+
+    async def last_log(self, instance_id: InstanceId) -> int:
+        ((found,),) = await self._rows("last_log", instance_id)
+        return int(found)
+
+    async def tokens(self) -> list[TokenRow]:
+        return [codec.token_row(found) for found in await self._rows("tokens")]
 
     async def status(self) -> StoreStatus:
         counts = {InstanceState(state): count for state, count in await self._rows("count_by_state")}
@@ -313,11 +358,14 @@ class SqliteStore:
 _FSYNC_FAILED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
-def _set_up_writer(db: sqlite3.Connection) -> None:
+_SYNCHRONOUS: Final[Mapping[Durability, str]] = {"full": "FULL", "normal": "NORMAL"}
+
+
+def _set_up_writer(db: sqlite3.Connection, synchronous: str) -> None:
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StoreError(f"no write-ahead log on this file system (journal mode {mode}): use a local disk")
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache; no effect elsewhere
     db.execute("PRAGMA foreign_keys = OFF")
     db.execute("PRAGMA wal_autocheckpoint = 0")

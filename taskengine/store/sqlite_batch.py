@@ -43,6 +43,8 @@ def _write(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None
         _insert(db, "definitions", sql["insert_definition"], map(codec.definition_values, batch.definitions))
         pointers = ((row.workflow_id, row.version) for row in batch.definitions)
         _insert(db, "workflows", sql["save_current"], pointers)
+    if batch.removals:  # behind the definitions of the batch: see Batch.removals
+        _insert(db, "workflows", sql["remove_current"], ((workflow_id,) for workflow_id in batch.removals))
     if batch.functions:
         _insert(db, "functions", sql["save_function"], map(codec.function_values, batch.functions))
     if batch.instances:
@@ -57,6 +59,10 @@ def _write(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None
     if batch.commands:
         commands = (codec.command_values(owner, row) for owner, row in batch.commands)
         _insert(db, "commands", sql["insert_command"], commands)
+    if batch.logs:
+        _insert(db, "logs", sql["insert_log"], map(codec.log_values, batch.logs))
+    if batch.tokens:
+        _insert(db, "tokens", sql["save_token"], map(codec.token_values, batch.tokens))
 
 
 def _write_instances(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None:

@@ -42,9 +42,7 @@ def select_page(
     after: tuple[Micros, InstanceId] | None,
 ) -> Statement:
     """`columns` is the SELECT without conditions, with created_us and id among its columns."""
-    more = _narrowing(query)
-    if after is not None:
-        more.append((f"(created_us, id) {'<' if descending else '>'} (?, ?)", after))
+    more = [*_window(query, after, descending=descending), *_narrowing(query)]
     legs = [_where(columns, [*leg, *more]) for leg in _legs(query)]
     order = "DESC" if descending else "ASC"
     text = " UNION ALL ".join(leg for leg, _ in legs)
@@ -54,7 +52,8 @@ def select_page(
 
 def select_count(query: InstanceQuery) -> Statement:
     """One row with one number."""
-    legs = [_where("SELECT count(*) AS found FROM instances", [*leg, *_narrowing(query)]) for leg in _legs(query)]
+    more = [*_window(query, None, descending=True), *_narrowing(query)]
+    legs = [_where("SELECT count(*) AS found FROM instances", [*leg, *more]) for leg in _legs(query)]
     text = " UNION ALL ".join(leg for leg, _ in legs)
     return f"SELECT sum(found) FROM ({text})", [value for _, bound in legs for value in bound]
 
@@ -77,13 +76,27 @@ def _legs(query: InstanceQuery) -> list[list[_Condition]]:
     return [leg]
 
 
-def _narrowing(query: InstanceQuery) -> list[_Condition]:
-    """What every leg must also fulfil."""
+def _window(query: InstanceQuery, after: tuple[Micros, InstanceId] | None, *, descending: bool) -> list[_Condition]:
+    """At most one bound at each end, so that the scan begins at the page and not at the window's edge.
+
+    The cursor lies inside the window, and then says more than the edge; or it lies outside, and says nothing.
+    """
+    first, end = query.created_after_us, query.created_before_us
     found: list[_Condition] = []
-    if query.created_after_us is not None:
-        found.append(("created_us >= ?", (query.created_after_us,)))
-    if query.created_before_us is not None:
-        found.append(("created_us < ?", (query.created_before_us,)))
+    if after is not None and descending and (end is None or after[0] < end):
+        found, end = [("(created_us, id) < (?, ?)", after)], None
+    elif after is not None and not descending and (first is None or after[0] >= first):
+        found, first = [("(created_us, id) > (?, ?)", after)], None
+    if first is not None:
+        found.append(("created_us >= ?", (first,)))
+    if end is not None:
+        found.append(("created_us < ?", (end,)))
+    return found
+
+
+def _narrowing(query: InstanceQuery) -> list[_Condition]:
+    """What no index answers, and the beginning of an id."""
+    found: list[_Condition] = []
     if query.prefix:
         found.append(("id >= ? AND id < ?", (query.prefix, query.prefix + _LAST_CHARACTER)))
     found.extend((_HAS_LABEL, label) for label in query.labels.items())

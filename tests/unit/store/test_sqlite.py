@@ -25,8 +25,9 @@ from taskengine.errors import (
 )
 from taskengine.model.states import TaskState
 from taskengine.probe import Probe
-from taskengine.store import codec, place, sqlite, sqlite_thread
+from taskengine.store import codec, migrations, place, sqlite, sqlite_thread
 from taskengine.store.batch import Batch, merge
+from taskengine.store.queries import folder
 from taskengine.store.sqlite import SqliteStore
 
 
@@ -331,7 +332,7 @@ async def test_a_newer_schema_is_refused(new: New, store: SqliteStore, path: Pat
     db.close()
     with pytest.raises(SchemaTooNew) as refused:
         await new(path, read_only=read_only).open()
-    assert refused.value.args == (99, 1)
+    assert refused.value.args == (99, len(migrations.load(folder("sqlite"))))
 
 
 async def test_an_older_schema_is_not_read(new: New, path: Path) -> None:

@@ -28,6 +28,9 @@ ON CONFLICT (version) DO NOTHING;
 INSERT INTO workflows (id, version) VALUES (?, ?)
 ON CONFLICT (id) DO UPDATE SET version = excluded.version;
 
+-- name: remove_current
+DELETE FROM workflows WHERE id = ?;
+
 -- name: save_function
 INSERT INTO functions (name, path, signature, doc, source_hash) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
@@ -67,6 +70,17 @@ INSERT INTO events (instance_id, seq, at_us, body) VALUES (?, ?, ?, ?);
 
 -- name: insert_command
 INSERT INTO commands (instance_id, id, kind, answer) VALUES (?, ?, ?, ?);
+
+-- name: insert_log
+-- Not OR IGNORE, which would also pass over a row that breaks another rule.
+INSERT INTO logs (instance_id, id, task, attempt, level, at_us, message) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_id, id) DO NOTHING;
+
+-- name: save_token
+INSERT INTO tokens (id, name, scope, digest, created_us, expires_us, revoked_us) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, scope = excluded.scope, digest = excluded.digest, created_us = excluded.created_us,
+    expires_us = excluded.expires_us, revoked_us = excluded.revoked_us;
 
 -- name: instance_columns
 SELECT
@@ -137,6 +151,32 @@ FROM workflows AS w JOIN definitions AS d ON d.version = w.version WHERE w.id = 
 -- name: workflows
 SELECT d.version, d.workflow_id, CAST(d.canonical AS BLOB), d.created_us
 FROM workflows AS w JOIN definitions AS d ON d.version = w.version ORDER BY w.id;
+
+-- name: versions
+SELECT version, workflow_id, CAST(canonical AS BLOB), created_us FROM definitions
+WHERE workflow_id = ? ORDER BY created_us DESC, rowid DESC;
+
+-- name: logs
+SELECT instance_id, id, task, attempt, level, at_us, message FROM logs
+WHERE instance_id = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- name: logs_of_task
+SELECT instance_id, id, task, attempt, level, at_us, message FROM logs
+WHERE instance_id = ? AND id > ? AND task = ? ORDER BY id LIMIT ?;
+
+-- name: last_logs
+SELECT instance_id, id, task, attempt, level, at_us, message FROM logs
+WHERE instance_id = ? AND id > ? ORDER BY id DESC LIMIT ?;
+
+-- name: last_logs_of_task
+SELECT instance_id, id, task, attempt, level, at_us, message FROM logs
+WHERE instance_id = ? AND id > ? AND task = ? ORDER BY id DESC LIMIT ?;
+
+-- name: last_log
+SELECT coalesce(max(id), 0) FROM logs WHERE instance_id = ?;
+
+-- name: tokens
+SELECT id, name, scope, digest, created_us, expires_us, revoked_us FROM tokens ORDER BY created_us, id;
 
 -- name: functions
 SELECT name, path, signature, doc, source_hash FROM functions ORDER BY name;
