@@ -56,7 +56,7 @@ class StandardLog:
     def _write(self, level: int, event: str, fields: dict[str, object], exc: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
             text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
-            self._logger.log(level, text, exc_info=exc)
+            self._logger.log(level, text, exc_info=exc, extra={"event": event, "fields": fields})
 
 
 class SilentMetrics:

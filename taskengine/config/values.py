@@ -25,7 +25,7 @@ _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,15}")
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_HOST: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
+_HOST: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
 _LATER_DATABASES: Final = frozenset({"postgresql", "postgres", "mysql", "mariadb"})
 
 
@@ -199,7 +199,7 @@ def _is_origin(text: str) -> bool:
 
 
 def _listen_host(text: str) -> None:
-    if not _HOST.fullmatch(text) or text.startswith("*"):
+    if not _HOST.fullmatch(text):
         raise ValueError(f"{quoted(text)} is no address to listen on, such as 127.0.0.1, ::1, 0.0.0.0 or a name")
 
 

@@ -1,7 +1,9 @@
 """taskengine/telemetry/logs.py: lines on stderr, with the ids of what they are about."""
 
+import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,57 @@ def test_what_comes_from_outside_is_made_fit_to_read(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert said.endswith("ValueError: 每日<esc>[2J\n")
     assert "\x1b" not in said
+
+
+def line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    (text,) = capsys.readouterr().err.splitlines()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_a_json_line_has_the_event_and_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", form="json")
+    BoundLog(StandardLog(), instance="行情").warning("task.abandoned", attempt=3, level="mine", what=b"x\x1b")
+    found = line(capsys)
+    assert found.pop("at").endswith("+00:00")
+    assert found == {
+        "level": "warning",
+        "logger": "taskengine",
+        "event": "task.abandoned",
+        "instance": "行情",
+        "attempt": 3,
+        "level_": "mine",
+        "what": "b'x\\x1b'",
+    }
+
+
+def test_a_json_line_is_one_line_whatever_it_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", lambda text: text.replace("geheim", "***"), form="json")
+    try:
+        raise ValueError("two\nlines of geheim \x1b[2J \udce4")
+    except ValueError as error:
+        BoundLog(StandardLog()).error("failed", exc=error, secret="geheim")
+    found = line(capsys)
+    assert (found["event"], found["secret"]) == ("failed", "***")
+    assert found["error"].startswith("Traceback")
+    assert "geheim" not in found["error"]
+
+
+def test_the_web_server_speaks_through_the_same_log(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("uvicorn", "uvicorn.access", "py.warnings")
+    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names}
+    try:
+        set_up_logging("info", form="json", access=True)
+        logging.getLogger("uvicorn.error").info("news for nobody")
+        logging.getLogger("uvicorn.access").info("%s - GET", "127.0.0.1")
+        assert line(capsys)["event"] == "127.0.0.1 - GET"
+        set_up_logging("info", form="json", access=False)
+        logging.getLogger("uvicorn.access").info("%s - GET", "127.0.0.1")
+        logging.getLogger("uvicorn.error").error("broken")
+        assert line(capsys)["event"] == "broken"
+    finally:
+        logging.captureWarnings(False)
+        for name, (handlers, level) in before.items():
+            logger = logging.getLogger(name)
+            logger.handlers[:], logger.propagate = handlers, True
+            logger.setLevel(level)
