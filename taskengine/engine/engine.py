@@ -11,6 +11,7 @@ from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
 from taskengine.engine.directory import Directory, Watch
+from taskengine.engine.draining import Draining
 from taskengine.engine.instance import start_key
 from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
@@ -74,6 +75,7 @@ class Engine(Looking):
         self._directory = Directory()
         self._library = Library(store, self._blueprints, ambient.clock)
         self._recovery = Recovery(ambient.metrics)
+        self._draining = Draining(ambient.clock)
         self._staff: Staff | None = None
         self._dispatcher: Dispatcher | None = None
         self._supervisor: ActorRef[Supervisor] | None = None
@@ -143,6 +145,18 @@ class Engine(Looking):
         assert self._supervisor is not None
         self._recovery.expect(page)
         self._supervisor.tell(Adopt(tuple(page)))
+
+    async def drain(self, patience_s: float) -> bool:
+        """Begin nothing more and let what runs finish, at most `patience_s`; whether all of it has. `stop` comes next.
+
+        From the call on starts are refused with Unavailable; commands, questions and waits are answered as before.
+        What was committed and has not begun waits for the next start. Cancelling it leaves the engine draining.
+        """
+        if self._staff is None or self._stopped:
+            return True
+        idle = await self._draining.until_idle(self._staff.runner, patience_s)
+        await self._quiet()  # the last reports become decisions
+        return idle
 
     async def stop(self, *, grace_s: float = 25.0) -> None:
         """Drain and close: running attempts are interrupted and recorded, they run again at the next start.
@@ -255,6 +269,7 @@ class Engine(Looking):
 
     def _admit(self, staff: Staff) -> None:
         """Refuse at the edge what would only wait inside; what is under way is never refused."""
+        self._draining.refuse_start()
         if staff.checkpointer.stalled:
             raise Unavailable("the store cannot commit at the moment; nothing was started, try again")
         if staff.checkpointer.backlog > self._settings.max_backlog:

@@ -5,7 +5,7 @@ runner is no actor itself: to ask it costs a call, where two messages and two tu
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from taskengine.engine.directory import Directory
@@ -40,6 +40,7 @@ class Runner:
         self._held: dict[InstanceId, set[_Offer]] = {}
         self._free = slots
         self._closing = False
+        self.on_idle: Callable[[], object] | None = None  # called when the last slot is given back
 
     @property
     def busy(self) -> int:
@@ -126,6 +127,8 @@ class Runner:
             del self._held[instance_id]
         self._clear_trial(instance_id, offer)
         self._free += 1
+        if self._free == self.slots and self.on_idle is not None:
+            self.on_idle()
 
     def _clear_trial(self, instance_id: InstanceId, offer: _Offer) -> None:
         if self._on_trial == (instance_id, offer):
