@@ -1,6 +1,6 @@
-"""The HTTP and WebSocket face of an engine. `make_app` puts it together; the gate stands in front of all of it."""
+"""The HTTP and WebSocket face of an engine: `app.make_app` puts it together; the gate stands in front of all of it.
 
-from taskengine.api.app import make_app
-from taskengine.api.parts import ApiParts, HostRules, Limits
+Nothing is imported here: the command line takes `shapes` for its own stores and must not wait for a web framework.
+"""
 
-__all__ = ["ApiParts", "HostRules", "Limits", "make_app"]
+__all__: list[str] = []
