@@ -1,0 +1,23 @@
+"""Gauges that nobody keeps up to date while the engine works: they are read off when somebody asks."""
+
+import sys
+
+from taskengine.ambient import Metrics
+from taskengine.engine.engine import Engine
+from taskengine.model.states import InstanceState
+from taskengine.version import VERSION
+
+__all__ = ["refresh_gauges"]
+
+
+async def refresh_gauges(engine: Engine, metrics: Metrics) -> None:
+    """Bring the gauges of an engine up to date, before its metrics are rendered. Raises StoreError, Unavailable."""
+    status, actors = await engine.status(), engine.actors()
+    for state in InstanceState:
+        metrics.gauge("instances.current", status.store.instances.get(state, 0), status=state.value)
+    metrics.gauge("engine.slots", status.slots)
+    metrics.gauge("engine.running", status.running)
+    metrics.gauge("engine.queued", status.queued)
+    metrics.gauge("actors.alive", len(actors))
+    metrics.gauge("actors.mailbox_depth", sum(actor.depth for actor in actors))
+    metrics.gauge("build.info", 1, version=VERSION, python=".".join(map(str, sys.version_info[:3])))
