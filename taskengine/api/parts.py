@@ -7,7 +7,7 @@ A handler says by `opt` what the gate shall know about it:
     starts  True: counts against the limit of starts
     stream  True: its answer goes on for as long as the client likes, so `write_timeout` and the durations leave it out
 
-A handler that wants to know who asks takes the dependency `principal`.
+A handler takes `parts: Parts`, and `principal: Asker` when it wants to know who asks.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from taskengine.ambient import Ambient
 from taskengine.api.gate import AuditLog, HostRules, Limits, Principal, TokenBook
@@ -22,7 +24,7 @@ from taskengine.api.stream.hub import Hub
 from taskengine.clock import Clock
 from taskengine.engine.engine import Engine
 
-__all__ = ["ApiParts", "HostRules", "Limits", "Principal"]
+__all__ = ["ApiParts", "Asker", "HostRules", "Limits", "Parts", "Principal"]
 
 
 class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +52,10 @@ class ApiParts(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     hub: Hub
     ambient: Ambient = msgspec.field(default_factory=Ambient)
+
+
+Parts = NamedDependency[SkipValidation[ApiParts]]
+"""The type of a handler's argument `parts`."""
+
+Asker = NamedDependency[SkipValidation[Principal]]
+"""The type of a handler's argument `principal`: who asks."""

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar import delete, get, post
-from litestar.params import HeaderParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from taskengine.api.gate.tokens import Principal
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import ApiParts, Asker, Parts
 from taskengine.clock import Micros, seconds
 from taskengine.errors import InvalidInput
 from taskengine.model.records import TokenRow
@@ -24,7 +24,7 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
 
 @post(_PATH, opt={"scope": "admin"})
 async def create_token(
-    data: TokenRequest, parts: ApiParts, principal: Principal, idempotency_key: IdempotencyKey = None
+    data: JSONBody[TokenRequest], parts: Parts, principal: Asker, idempotency_key: IdempotencyKey = None
 ) -> Envelope[TokenCreated]:
     """Make a token. The answer is the only place where its secret is ever told, so a repeated key is a conflict."""
     row, secret = await parts.tokens.create(
@@ -34,19 +34,19 @@ async def create_token(
 
 
 @get(_PATH, opt={"scope": "admin"})
-async def list_tokens(parts: ApiParts) -> Envelope[list[TokenBody]]:
+async def list_tokens(parts: Parts) -> Envelope[list[TokenBody]]:
     """All tokens by their making, also those that were revoked or have expired."""
     return Envelope(data=[token_body(row) for row in parts.tokens.list()])
 
 
 @delete(f"{_PATH}/{{token_id:str}}", opt={"scope": "admin"}, status_code=200)
-async def revoke_token(token_id: str, parts: ApiParts) -> Envelope[TokenBody]:
+async def revoke_token(token_id: FromPath[str], parts: Parts) -> Envelope[TokenBody]:
     """From now on the token opens nothing. Revoking it again changes nothing."""
     return Envelope(data=token_body(await parts.tokens.revoke(token_id)))
 
 
 @post(f"{_PATH}/rotate-local", opt={"scope": "admin"}, status_code=200)
-async def rotate_local(parts: ApiParts) -> Envelope[TokenBody]:
+async def rotate_local(parts: Parts) -> Envelope[TokenBody]:
     """Put a new secret into the server's token file and revoke the old one; the secret itself is not told."""
     return Envelope(data=token_body(await parts.tokens.rotate_local()))
 

@@ -5,13 +5,13 @@ names) and its Origin (against foreign pages) give it away.
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
-__all__ = ["LOOPBACK_NAMES", "HostRules", "Sender", "host_name"]
+__all__ = ["LOOPBACK_NAMES", "HostRules", "Networks", "Sender", "host_name"]
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -29,7 +29,7 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
-    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxies: "Networks" = msgspec.field(default_factory=lambda: Networks())
 
     @classmethod
     def of(cls, hosts: Sequence[str] = (), origins: Sequence[str] = (), proxies: Sequence[str] = ()) -> Self:
@@ -37,7 +37,7 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             hosts=frozenset(host_name(host) for host in hosts),
             origins=frozenset(_origin(origin) for origin in origins),
-            proxies=tuple(ip_network(proxy, strict=False) for proxy in proxies),
+            proxies=Networks(proxies),
         )
 
     def allows_host(self, host: str, bound: str) -> bool:
@@ -55,14 +55,23 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return given in self.origins or given == _origin(f"{sender.scheme}://{sender.host}")
 
-    def trusts(self, peer: str) -> bool:
-        """Whether this peer is a configured proxy."""
+
+class Networks:
+    """Some addresses. From texts such as `10.0.0.0/8` or `127.0.0.1`; raises ValueError for anything else."""
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self._networks = tuple(ip_network(text, strict=False) for text in texts)
+
+    def __contains__(self, peer: str) -> bool:
+        """Whether this address is one of them; an IPv4 address in IPv6 dress is looked at without it."""
+        if not self._networks:
+            return False
         try:
             address = ip_address(peer)
         except ValueError:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self.proxies)
+        plain = getattr(address, "ipv4_mapped", None) or address
+        return any(plain in network for network in self._networks)
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,12 +92,12 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, peer: str, scheme: str, headers: Headers, rules: HostRules) -> Self:
         plain = cls(peer=peer, client=peer, host=_header(headers, b"host"), scheme=_WEB_SCHEMES.get(scheme, scheme))
-        return plain if not rules.trusts(peer) else plain._through_proxy(headers, rules)
+        return plain if peer not in rules.proxies else plain._through_proxy(headers, rules)
 
     def _through_proxy(self, headers: Headers, rules: HostRules) -> Self:
         forwarded = ",".join(_headers(headers, b"x-forwarded-for"))
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-        client = next((hop for hop in reversed(hops) if not rules.trusts(hop)), self.peer)
+        client = next((hop for hop in reversed(hops) if hop not in rules.proxies), self.peer)
         proto = _last(_header(headers, b"x-forwarded-proto")).lower()
         return msgspec.structs.replace(
             self,
