@@ -14,14 +14,18 @@ from taskengine.model.records import (
     AttemptRow,
     CommandRow,
     Decision,
+    DefinitionRow,
     EventRow,
     InstanceChange,
     InstanceGuard,
     InstanceRow,
+    LogBatch,
+    LogRow,
     Outcome,
     TaskChange,
     TaskGuard,
     TaskRow,
+    TokenRow,
     Write,
 )
 from taskengine.model.states import Hold, InstanceState, Phase, TaskMove, TaskState
@@ -36,10 +40,12 @@ class Backend(msgspec.Struct, frozen=True):
 
     migrates   has a schema with a number
     measures   knows how much room it takes
+    look       a second store on the same rows that only reads; None: rows are in one process only
     """
 
     name: str
     make: Callable[[Path], Store]
+    look: Callable[[Path], Store] | None = None
     migrates: bool = False
     measures: bool = False
 
@@ -50,7 +56,13 @@ def _ambient() -> Ambient:
 
 BACKENDS = (
     Backend("memory", lambda folder: MemoryStore(_ambient())),
-    Backend("sqlite", lambda folder: SqliteStore(folder / "引擎.db", _ambient()), migrates=True, measures=True),
+    Backend(
+        "sqlite",
+        lambda folder: SqliteStore(folder / "引擎.db", _ambient()),
+        look=lambda folder: SqliteStore(folder / "引擎.db", _ambient(), read_only=True),
+        migrates=True,
+        measures=True,
+    ),
 )
 
 
@@ -72,6 +84,18 @@ async def new_store(backend: Backend, tmp_path: Path) -> AsyncIterator[Store]:
 async def store(new_store: Store) -> Store:
     await new_store.open()
     return new_store
+
+
+@pytest.fixture
+async def looks(backend: Backend, store: Store, tmp_path: Path) -> AsyncIterator[list[Store]]:
+    """Every store that shows the same rows: the one that writes, and where there is such a thing one that reads."""
+    if backend.look is None:
+        yield [store]
+        return
+    reader = backend.look(tmp_path)
+    await reader.open()
+    yield [store, reader]
+    await reader.close()
 
 
 class Rows:
@@ -125,6 +149,24 @@ class Rows:
     def attempt(ordinal: int = 0, attempt: int = 1, **values: Any) -> AttemptRow:
         return AttemptRow(**{"ordinal": ordinal, "attempt": attempt, "run": 1, "outcome": Outcome.FAIL, **values})
 
+    @staticmethod
+    def definition(version: str = "v", workflow_id: str = "w", **values: Any) -> DefinitionRow:
+        return DefinitionRow(
+            **{"workflow_id": workflow_id, "version": version, "canonical": b"{}", "created_us": 1, **values}
+        )
+
+    @staticmethod
+    def line(number: int, instance_id: str = "i", **values: Any) -> LogRow:
+        plain = {"task": "t0", "attempt": 1, "level": "info", "message": f"line {number}", "at_us": number}
+        return LogRow(**{"instance_id": instance_id, "id": number, **plain, **values})
+
+    def lines(self, *numbers: int, **values: Any) -> LogBatch:
+        return LogBatch(tuple(self.line(number, **values) for number in numbers))
+
+    @staticmethod
+    def token(token_id: str = "t", **values: Any) -> TokenRow:
+        return TokenRow(**{"id": token_id, "name": "n", "scope": "read", "digest": "00", "created_us": 1, **values})
+
     def decision(
         self,
         instance_id: str = "i",
@@ -166,6 +208,9 @@ async def _everything(store: Store) -> dict[str, Any]:
     found: dict[str, Any] = {
         "workflows": await store.workflows(),
         "functions": await store.functions(),
+        "tokens": await store.tokens(),
+        "versions": await store.versions("w"),
+        "logs": await store.logs("i"),
         "unfinished": [row.id async for row in store.unfinished()],
         "status": dict((await store.status()).instances),
     }
@@ -177,5 +222,6 @@ async def _everything(store: Store) -> dict[str, Any]:
             "events": await store.events(row.id),
             "attempts": await store.attempts(row.id),
             "commands": await store.commands(row.id),
+            "logs": await store.logs(row.id),
         }
     return found

@@ -178,9 +178,9 @@ async def test_a_refused_batch_leaves_nothing(store: Store, rows: Any, everythin
         commands=[CommandRow(id="c", kind="k")],
     )
     bad = rows.decision("i", 3, tasks=[rows.change(rows.task(1, SUCCESS), RUNNING)])
-    definition = DefinitionRow(workflow_id="w", version="v", canonical=b"{}", created_us=1)
+    others = [rows.definition(), FunctionRow(name="f", path="m:f"), rows.lines(1, 2), rows.token()]
     with pytest.raises(BatchRefused):
-        await rows.commit(store, rows.start("j"), definition, FunctionRow(name="f", path="m:f"), good, bad)
+        await rows.commit(store, rows.start("j"), *others, good, bad)
     assert await everything(store) == before
     await rows.commit(store, good)
     assert (await store.load(["i"]))["i"].last_seq == 2
@@ -351,6 +351,8 @@ async def test_a_closed_store_says_so(new_store: Store, rows: Any) -> None:
     await new_store.open()
     await new_store.close()
     await new_store.close()
+    with pytest.raises(Exception, match="not open"):
+        new_store.note_address("http://127.0.0.1:1")
     for verb in (lambda: new_store.commit(batch), lambda: new_store.instance("i"), new_store.status):
         with pytest.raises(Exception, match="not open") as failed:
             await verb()

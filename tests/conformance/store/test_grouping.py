@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from taskengine.ambient import Ambient
 from taskengine.errors import BatchRefused
-from taskengine.model.records import CommandRow, Decision, Write
+from taskengine.model.records import CommandRow, Decision, WorkflowRemoval, Write
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState
 from taskengine.store import batch as batch_module
 from taskengine.store.interface import Store
@@ -165,6 +165,69 @@ def test_grouping_never_shows_in_a_long_story(law: Callable[[Sequence[Step], Seq
     ]
     for size in (1, 2, 7, 100):
         law(story, [size])
+
+
+plain = st.one_of(
+    st.tuples(st.just("save"), st.integers(1, 3)),
+    st.tuples(st.just("remove"), st.just(0)),
+    st.tuples(st.just("token"), st.integers(1, 3)),
+    st.tuples(st.just("log"), st.integers(1, 6)),
+    st.tuples(st.just("bad log"), st.integers(1, 6)),
+)
+
+
+def _plain(rows: Any, plan: Sequence[tuple[str, int]]) -> list[Write]:
+    """Writes that expect nothing; each says in its values which one it is."""
+    makers: dict[str, Callable[[int, int], Write]] = {
+        "save": lambda number, at: rows.definition(f"v{number}", created_us=at),
+        "remove": lambda number, at: WorkflowRemoval(workflow_id="w"),
+        "token": lambda number, at: rows.token(f"t{number}", created_us=at),
+        "log": lambda number, at: rows.lines(number, number + 1, message=str(at)),
+        "bad log": lambda number, at: rows.lines(number, message="\ud83d"),
+    }
+    return [makers[kind](number, at) for at, (kind, number) in enumerate(plan)]
+
+
+PlainLaw = Callable[[Sequence[tuple[str, int]], Sequence[int]], None]
+
+
+@pytest.fixture
+def plain_law(backend: Any, rows: Any, everything: Any) -> PlainLaw:
+    def check(plan: Sequence[tuple[str, int]], cuts: Sequence[int]) -> None:
+        async def run() -> None:
+            writes = _plain(rows, plan)
+            single = [[write] for write in writes]
+            truth = await _outcome(lambda _: MemoryStore(Ambient()), everything, type(rows)(), single)
+            assert await _outcome(backend.make, everything, type(rows)(), _grouped(writes, cuts)) == truth
+
+        asyncio.run(run())
+
+    return check
+
+
+def test_grouping_never_shows_in_definitions_tokens_and_logs(plain_law: PlainLaw) -> None:
+    @given(st.lists(plain, max_size=20), sizes)
+    @settings(max_examples=60)
+    def check(plan: Sequence[tuple[str, int]], cuts: Sequence[int]) -> None:
+        plain_law(plan, cuts)
+
+    check()
+
+
+def test_a_merge_that_forgets_a_save_after_a_removal_is_noticed(
+    plain_law: PlainLaw, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [("save", 1), ("remove", 0), ("save", 2)]
+    plain_law(plan, [3])
+    honest = type(rows).batch
+
+    def forgetful(self: Any, store: Store, *writes: Write) -> Any:
+        removed = [write.workflow_id for write in writes if isinstance(write, WorkflowRemoval)]
+        return msgspec.structs.replace(honest(self, store, *writes), removals=removed)
+
+    monkeypatch.setattr(type(rows), "batch", forgetful)
+    with pytest.raises(AssertionError):
+        plain_law(plan, [3])
 
 
 FORGETTING = [(0, "start", 0), (0, "offer", 0), (0, "succeed", 0), (0, "run", 0)]

@@ -13,9 +13,13 @@ from taskengine.model.records import (
     InstanceChange,
     InstanceGuard,
     InstanceRow,
+    LogBatch,
+    LogRow,
     TaskChange,
     TaskGuard,
     TaskRow,
+    TokenRow,
+    WorkflowRemoval,
 )
 from taskengine.model.states import Hold, Phase, TaskState
 from taskengine.store.batch import Batch, merge
@@ -114,6 +118,29 @@ def test_rows_without_a_past_keep_their_order(make: Any) -> None:
     assert list(batch.definitions) == definitions
     assert list(batch.functions) == [FunctionRow(name="f", path="new")]
     assert batch.rows == 1 + 3 + 2 + 1
+
+
+def test_lines_and_tokens_are_counted_and_of_a_token_the_last_stays() -> None:
+    lines = [
+        LogRow(instance_id="a", id=number, task="t", attempt=1, level="info", message="", at_us=1)
+        for number in (2, 1, 2)
+    ]
+    old, new = (TokenRow(id="t", name=name, scope="read", digest="00", created_us=1) for name in ("old", "new"))
+    other = TokenRow(id="u", name="other", scope="read", digest="00", created_us=1)
+    batch = _merge(LogBatch((lines[0], lines[1])), old, LogBatch(()), other, new, LogBatch((lines[2],)))
+    assert list(batch.logs) == lines
+    assert list(batch.tokens) == [new, other]
+    assert batch.rows == 3 + 2
+
+
+def test_a_removal_lasts_until_the_workflow_is_saved_again() -> None:
+    save = DefinitionRow(workflow_id="w", version="v", canonical=b"{}", created_us=1)
+    other = DefinitionRow(workflow_id="x", version="u", canonical=b"{}", created_us=1)
+    removal = WorkflowRemoval(workflow_id="w")
+    assert list(_merge(removal, save).removals) == []
+    assert list(_merge(save, removal, other).removals) == ["w"]
+    again = _merge(removal, save, removal, removal)
+    assert (list(again.removals), list(again.definitions), again.rows) == (["w"], [save], 2)
 
 
 def test_only_writes_are_taken() -> None:

@@ -9,7 +9,7 @@ import pytest
 from taskengine.ambient import Ambient
 from taskengine.clock import ManualClock
 from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreUnavailable
-from taskengine.model.records import DefinitionRow, FunctionRow, Write
+from taskengine.model.records import DefinitionRow, FunctionRow, LogBatch, LogRow, TokenRow, Write
 from taskengine.model.states import TaskState
 from taskengine.probe import Probe
 from taskengine.store.batch import Batch
@@ -240,6 +240,54 @@ async def test_the_cap_never_cuts_a_decision(rigs: Any, make: Any) -> None:
         ["e"],
     ]
     assert rig.checkpointer.backlog == 0
+    await _finish(rig)
+
+
+def _lines(*numbers: int, message: str = "") -> LogBatch:
+    return LogBatch(
+        tuple(
+            LogRow(instance_id="a", id=number, task="t", attempt=1, level="info", message=message, at_us=1)
+            for number in numbers
+        )
+    )
+
+
+async def test_lines_of_a_log_count_one_by_one_and_stay_together(rigs: Any, make: Any) -> None:
+    rig = await rigs(max_rows=10)
+    for name, count in (("a", 5), ("b", 5), ("c", 12), ("d", 0)):
+        rig.save(_lines(*range(count)), name)
+    assert rig.checkpointer.backlog == 22
+    await rig.settle()
+    assert [len(batch.logs) for batch in rig.store.batches] == [10, 12, 0]
+    assert rig.answers == dict.fromkeys("abcd")
+    assert rig.checkpointer.backlog == 0
+    await _finish(rig)
+
+
+async def test_a_line_that_is_there_costs_nobody_anything(rigs: Any, make: Any) -> None:
+    rig = await rigs()
+    for name, write in enumerate((_lines(1), make.start("a"), _lines(1, 2, message="again"), make.move("a", 2))):
+        rig.save(write, name)
+    await rig.settle()
+    assert rig.answers == dict.fromkeys(range(4))
+    assert [(line.id, line.message) for line in await rig.store.logs("a")] == [(1, ""), (2, "again")]
+    assert (len(rig.store.batches), rig.numbers.counts) == (1, {})
+    await _finish(rig)
+
+
+async def test_lines_that_cannot_be_stored_fail_alone(rigs: Any, make: Any) -> None:
+    rig = await rigs()
+    rig.save(make.start("a"), "decision")
+    rig.save(_lines(1), "lines")
+    rig.save(_lines(2, 3, message="\ud83d"), "half a character")
+    rig.save(make.move("a", 2), "next decision")
+    rig.save(TokenRow(id="t", name="n", scope="read", digest="00", created_us=1), "token")
+    await rig.settle()
+    assert rig.answers == dict.fromkeys(["decision", "lines", "next decision", "token"]) | {
+        "half a character": CommitFailed
+    }
+    assert [line.id for line in await rig.store.logs("a")] == [1]
+    assert len(await rig.store.tokens()) == 1
     await _finish(rig)
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,40 @@ def test_a_wrong_address_is_answered_with_examples_and_not_repeated(dsn: str) ->
         open_store(dsn, Ambient())
     assert "geheim" not in str(failed.value)
     assert "allow_network" in str(failed.value) or "sqlite:///./engine.db" in str(failed.value)
+
+
+@pytest.mark.parametrize("dsn", ["memory://", "engine.db", "sqlite:///./engine.db"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"durability": "off"}, "full or normal, not 'off'"),
+        ({"durability": ""}, "full or normal"),
+        ({"durability": None}, "full or normal"),
+        ({"readers": 0}, "from 1 to 64, not 0"),
+        ({"readers": -1}, "from 1 to 64"),
+        ({"readers": 65}, "from 1 to 64"),
+        ({"readers": True}, "not True"),
+        ({"readers": 2.0}, "whole number"),
+        ({"readers": "2"}, "not '2'"),
+    ],
+    ids=str,
+)
+def test_an_option_that_means_nothing_is_refused(dsn: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=said):
+        open_store(dsn, Ambient(), **options)
+
+
+@pytest.mark.parametrize("dsn", ["{folder}/engine.db", "sqlite://{folder}/engine.db"])
+@pytest.mark.parametrize(("durability", "level"), [("full", 2), ("normal", 1)])
+async def test_durability_is_the_databases_own_setting(dsn: str, durability: Any, level: int, tmp_path: Path) -> None:
+    store = open_store(dsn.format(folder=tmp_path), Ambient(), durability=durability)
+    assert isinstance(store, SqliteStore)
+    await store.open()
+    try:
+        found = await store._writer.run(lambda db: db.execute("PRAGMA synchronous").fetchone())
+    finally:
+        await store.close()
+    assert found == (level,)
 
 
 def test_a_driver_is_loaded_only_when_an_address_asks_for_it() -> None:

@@ -22,11 +22,13 @@ from taskengine.errors import (
     StoreError,
     StoreLocked,
     StoreUnavailable,
+    Unavailable,
 )
 from taskengine.model.states import TaskState
 from taskengine.probe import Probe
 from taskengine.store import codec, migrations, place, sqlite, sqlite_thread
 from taskengine.store.batch import Batch, merge
+from taskengine.store.lock import Holder, holder_of
 from taskengine.store.queries import folder
 from taskengine.store.sqlite import SqliteStore
 
@@ -281,6 +283,37 @@ async def test_a_cancelled_wait_neither_stops_a_commit_nor_mixes_up_answers(stor
     assert {row.id for row in await store.instances()} == {"a", "b"}
 
 
+async def _reads_at_once(store: SqliteStore, wanted: int, patience_s: float) -> int:
+    """How many of `wanted` reads are inside their connections' threads at the same time."""
+    inside, go = threading.Semaphore(0), threading.Event()
+
+    def slow(db: sqlite3.Connection) -> int:
+        inside.release()
+        assert go.wait(10)
+        return int(db.execute("SELECT count(*) FROM instances").fetchone()[0])
+
+    reads = [asyncio.get_running_loop().create_task(store._read(slow)) for _ in range(wanted)]
+    try:
+        arrived = [await asyncio.to_thread(inside.acquire, timeout=patience_s) for _ in range(wanted)]
+    finally:
+        go.set()
+        await asyncio.gather(*reads)
+    return sum(arrived)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("readers", [1, 2, 3])
+async def test_so_many_reads_overlap_as_there_are_readers(
+    new: New, store: SqliteStore, path: Path, readers: int, read_only: bool
+) -> None:
+    await store.close()
+    other = new(path, read_only=read_only, readers=readers)
+    await other.open()
+    # All that can come in do so at once; only the one too many makes us wait, and not for long.
+    assert await _reads_at_once(other, readers, patience_s=10) == readers
+    assert await _reads_at_once(other, readers + 1, patience_s=0.3) == readers
+
+
 READ = """
 import asyncio, sys
 from taskengine.ambient import Ambient
@@ -491,6 +524,29 @@ async def test_closing_twice_at_once_keeps_the_lock_until_the_end(store: SqliteS
     await store.open()
 
 
+async def test_the_noted_address_goes_with_the_lock(new: New, store: SqliteStore, path: Path) -> None:
+    store.note_address("http://127.0.0.1:8080")
+    reader = new(path, read_only=True)
+    await reader.open()
+    reader.note_address("http://127.0.0.1:9")
+    assert holder_of(path) == Holder(pid=os.getpid(), address="http://127.0.0.1:8080")
+    store.note_address("")
+    assert holder_of(path) == Holder(pid=os.getpid())
+    await store.close()
+    with pytest.raises(Unavailable):
+        store.note_address("http://127.0.0.1:8080")
+    assert holder_of(path) == Holder()
+
+
+async def test_normal_durability_survives_a_kill(new: New, path: Path, child: Child) -> None:
+    process = child(CRASH.replace("sys.argv[1], ", 'sys.argv[1], durability="normal", ambient='), path)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-9, "i1\n")
+    store = new(path)
+    await store.open()
+    assert [row.id for row in await store.instances()] == ["i1"]
+
+
 CRASH = """
 import asyncio, os, signal, sys
 from taskengine.ambient import Ambient
@@ -515,7 +571,11 @@ async def main():
         event = EventRow(instance_id=f"i{number}", seq=1, at_us=1, body=EventBody(state=InstanceState.RUNNING))
         row = InstanceRow(id=f"i{number}", workflow_id="w", version="v")
         decision = Decision(instance_id=row.id, event=event, instance=InstanceChange(row))
-        await store.commit(merge([decision], epoch=store.epoch, lane=0, number=number, acknowledged=number - 1))
+        line = LogRow(instance_id=row.id, id=number, task="t", attempt=1, level="info", message="", at_us=1)
+        token = TokenRow(id=row.id, name="n", scope="read", digest="00", created_us=1)
+        definition = DefinitionRow(workflow_id="w", version="v", canonical=b"{}", created_us=1)
+        writes = [decision, LogBatch((line,)), token, definition if number == 1 else WorkflowRemoval(workflow_id="w")]
+        await store.commit(merge(writes, epoch=store.epoch, lane=0, number=number, acknowledged=number - 1))
         print(row.id, flush=True)
         Dies.armed = True
     await store.close()
@@ -531,7 +591,10 @@ async def test_a_kill_before_commit_leaves_nothing_of_the_batch(new: New, path: 
     store = new(path)
     await store.open()
     assert [row.id for row in await store.instances()] == ["i1"]
-    assert await store.events("i2") == []
+    assert await store.events("i2") == await store.logs("i2") == []
+    assert [line.id for line in await store.logs("i1")] == [1]
+    assert [token.id for token in await store.tokens()] == ["i1"]
+    assert await store.current("w") is not None
 
 
 async def test_a_network_file_system_is_refused_unless_insisted(
