@@ -33,6 +33,7 @@ from taskengine.model.states import Hold, InstanceState, Phase, TaskState
 
 __all__ = [
     "Values",
+    "askable",
     "attempt_row",
     "attempt_values",
     "check_fit",
@@ -327,6 +328,25 @@ def token_row(values: Values) -> TokenRow:
         expires_us=expires_us,
         revoked_us=revoked_us,
     )
+
+
+def askable(values: Iterable[object]) -> Values | None:
+    """Values to look for, as a driver takes them; None: no row can hold such a text, so nothing matches.
+
+    Half a surrogate pair comes from a command line in another encoding. An integer beyond 64 bits is cut down to the
+    largest one, which compares alike with every integer that can be stored.
+    """
+    made: list[object] = []
+    for value in values:
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return None
+        elif isinstance(value, int):
+            value = max(-_INT64, min(value, _INT64 - 1))
+        made.append(value)
+    return tuple(made)
 
 
 def check_fit(rows: Iterable[Values]) -> None:

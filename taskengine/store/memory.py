@@ -37,8 +37,8 @@ __all__ = ["MemoryStore", "Snapshot"]
 class MemoryStore:
     """See `interface.Store`. Closing keeps the rows, so the same object can be opened again."""
 
-    def __init__(self, ambient: Ambient, snapshot: Snapshot | None = None) -> None:
-        self._ambient = ambient
+    def __init__(self, ambient: Ambient, snapshot: Snapshot | None = None, *, read_only: bool = False) -> None:
+        self._ambient, self._read_only = ambient, read_only
         self._rows = Snapshot() if snapshot is None else snapshot.copy()
         self._open = False
         self._epoch = 0
@@ -55,9 +55,10 @@ class MemoryStore:
         if self._open:
             raise StoreError("the store is open already")
         rows = self._rows
-        rows.epoch += 1
-        rows.batches.clear()
-        self._epoch = rows.epoch
+        if not self._read_only:
+            rows.epoch += 1
+            rows.batches.clear()
+            self._epoch = rows.epoch
         self._open = True
 
     async def close(self) -> None:
@@ -65,6 +66,8 @@ class MemoryStore:
 
     async def commit(self, batch: Batch) -> None:
         rows = self._tables()
+        if self._read_only:
+            raise StoreError("memory:// was opened for reading only")
         # A turn of the loop, as a real commit takes one: others save meanwhile, and the simulation can interleave.
         await asyncio.sleep(0)
         if batch.epoch != self._epoch:

@@ -13,7 +13,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.errors import InvalidConfiguration, SchemaTooNew
 
-__all__ = ["Migration", "applied", "load", "migrate", "refuse_newer"]
+__all__ = ["Migration", "applied", "load", "migrate", "only_adds", "refuse_newer", "stand_in"]
 
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER NOT NULL PRIMARY KEY,
@@ -23,6 +23,9 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS schema_migrations (
 _IS_OURS: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_migrations'"
 _IS_NEW: Final = "SELECT count(*) = 0 FROM sqlite_schema"
 _APPLIED: Final = "SELECT number FROM schema_migrations ORDER BY number"
+_NEW_TABLE: Final = "CREATE TABLE "
+_NEW_INDEX: Final = "CREATE INDEX "
+_NEW_UNIQUE: Final = "CREATE UNIQUE INDEX "
 _RECORD: Final = "INSERT INTO schema_migrations (number, name, at_us) VALUES (?, ?, ?)"
 
 
@@ -77,6 +80,27 @@ def refuse_newer(found: int, steps: Sequence[Migration]) -> None:
     known = steps[-1].number if steps else 0
     if found > known:
         raise SchemaTooNew(found, known)
+
+
+def only_adds(steps: Sequence[Migration]) -> bool:
+    """Do these steps only make tables and indexes? Then a file that has not had them reads as one where the tables
+    are empty."""
+    return all(
+        statement.startswith((_NEW_TABLE, _NEW_INDEX, _NEW_UNIQUE)) for step in steps for statement in step.statements
+    )
+
+
+def stand_in(db: sqlite3.Connection, steps: Sequence[Migration]) -> None:
+    """Empty tables, in this connection's memory only, for those that the steps would make.
+
+    For a connection that may only read, so that what an older release left can still be looked at. Only when
+    `only_adds`. The tables hide those that an owner makes meanwhile: good for a look, not for a long stay.
+    """
+    db.execute("PRAGMA temp_store = MEMORY")
+    for step in steps:
+        for statement in step.statements:
+            if statement.startswith(_NEW_TABLE):
+                db.execute(statement.replace(_NEW_TABLE, "CREATE TEMP TABLE ", 1))
 
 
 def migrate(db: sqlite3.Connection, steps: Sequence[Migration], now_us: Micros) -> int:

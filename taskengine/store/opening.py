@@ -52,7 +52,7 @@ def open_store(
         return _sqlite(dsn, ambient, options, allow_network=False)
     scheme = scheme.lower()
     if scheme == "memory":
-        return MemoryStore(ambient)
+        return MemoryStore(ambient, read_only=read_only)
     if scheme == "sqlite":
         return _sqlite_url(dsn, ambient, options)
     if scheme in _LATER:

@@ -139,10 +139,13 @@ class SqliteStore:
             await reader.open()
         self._schema = await self._readers[0].run(migrations.applied)
         migrations.refuse_newer(self._schema, steps)
-        if self._schema < len(steps):
+        missing = steps[self._schema :]
+        if not self._schema or not migrations.only_adds(missing):
             raise StoreError(
                 f"{self.path} has schema {self._schema} and this program reads {len(steps)}; open it for writing once"
             )
+        for reader in self._readers:
+            await reader.run(lambda db: migrations.stand_in(db, missing))
 
     def _take_epoch(self, db: sqlite3.Connection) -> int:
         db.execute("BEGIN IMMEDIATE")
@@ -220,8 +223,14 @@ class SqliteStore:
         return await min(self._readers, key=lambda reader: reader.queued).run(work)
 
     async def _rows(self, name: str, *values: object) -> list[codec.Values]:
-        query = self._sql[name]
-        return await self._read(lambda db: db.execute(query, values).fetchall())
+        return await self._ask(self._sql[name], values, _as_it_is)
+
+    async def _ask(self, query: str, values: Sequence[object], made: Callable[[codec.Values], _T]) -> list[_T]:
+        """`made` of each row, on the reader's thread."""
+        wanted = codec.askable(values)
+        if wanted is None:
+            return []
+        return await self._read(lambda db: [made(found) for found in db.execute(query, wanted)])
 
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
         query = self._sql["instance_columns"] + " WHERE id = ?"
@@ -242,8 +251,7 @@ class SqliteStore:
         )
 
     async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
-        text, values = select_count(query)
-        return await self._read(lambda db: int(db.execute(text, values).fetchone()[0]))
+        return sum([count for (count,) in await self._ask(*select_count(query), _as_it_is)])
 
     async def unfinished(self) -> AsyncIterator[InstanceRow]:
         query = self._sql["instance_columns"] + _UNFINISHED
@@ -254,7 +262,7 @@ class SqliteStore:
             last = (page[-1].created_us, page[-1].id)
 
     async def _found(self, query: str, values: Sequence[object]) -> list[InstanceRow]:
-        return await self._read(lambda db: [codec.instance_row(found) for found in db.execute(query, values)])
+        return await self._ask(query, values, codec.instance_row)
 
     async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
         return await self._read(lambda db: self._load(db, list(instance_ids)))
@@ -343,8 +351,7 @@ class SqliteStore:
         return rows if tail is None else rows[::-1]
 
     async def last_log(self, instance_id: InstanceId) -> int:
-        ((found,),) = await self._rows("last_log", instance_id)
-        return int(found)
+        return sum([last for (last,) in await self._rows("last_log", instance_id)])
 
     async def tokens(self) -> list[TokenRow]:
         return [codec.token_row(found) for found in await self._rows("tokens")]
@@ -371,6 +378,10 @@ def _set_up_writer(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
     db.execute("PRAGMA temp_store = MEMORY")
+
+
+def _as_it_is(row: codec.Values) -> codec.Values:
+    return row
 
 
 def _size(path: Path) -> int:

@@ -1,6 +1,7 @@
 """One suite for every database: the `store` fixture, what each of them can do, and rows to put in."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,12 @@ class Backend(msgspec.Struct, frozen=True):
 
     migrates   has a schema with a number
     measures   knows how much room it takes
-    look       a second store on the same rows that only reads; None: rows are in one process only
+    look       a second store that only reads, on the rows that the first one has now
     """
 
     name: str
     make: Callable[[Path], Store]
-    look: Callable[[Path], Store] | None = None
+    look: Callable[[Path, Any], Store]
     migrates: bool = False
     measures: bool = False
 
@@ -55,11 +56,15 @@ def _ambient() -> Ambient:
 
 
 BACKENDS = (
-    Backend("memory", lambda folder: MemoryStore(_ambient())),
+    Backend(
+        "memory",
+        lambda folder: MemoryStore(_ambient()),
+        look=lambda folder, first: MemoryStore(_ambient(), first.snapshot(), read_only=True),
+    ),
     Backend(
         "sqlite",
         lambda folder: SqliteStore(folder / "引擎.db", _ambient()),
-        look=lambda folder: SqliteStore(folder / "引擎.db", _ambient(), read_only=True),
+        look=lambda folder, first: SqliteStore(folder / "引擎.db", _ambient(), read_only=True),
         migrates=True,
         measures=True,
     ),
@@ -86,16 +91,21 @@ async def store(new_store: Store) -> Store:
     return new_store
 
 
+Look = Callable[[], Awaitable[list[Store]]]
+
+
 @pytest.fixture
-async def looks(backend: Backend, store: Store, tmp_path: Path) -> AsyncIterator[list[Store]]:
-    """Every store that shows the same rows: the one that writes, and where there is such a thing one that reads."""
-    if backend.look is None:
-        yield [store]
-        return
-    reader = backend.look(tmp_path)
-    await reader.open()
-    yield [store, reader]
-    await reader.close()
+async def looks(backend: Backend, store: Store, tmp_path: Path) -> AsyncIterator[Look]:
+    """Gives the store that writes, and one that only reads and shows the same rows."""
+    async with AsyncExitStack() as at_end:
+
+        async def look() -> list[Store]:
+            reader = backend.look(tmp_path, store)
+            at_end.push_async_callback(reader.close)
+            await reader.open()
+            return [store, reader]
+
+        yield look
 
 
 class Rows:

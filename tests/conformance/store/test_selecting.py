@@ -100,9 +100,9 @@ QUERIES = [
 
 @pytest.mark.parametrize("descending", [True, False])
 async def test_a_query_gives_what_fits_in_order_and_counts_it(
-    looks: list[Store], full: list[InstanceRow], descending: bool
+    looks: Any, full: list[InstanceRow], descending: bool
 ) -> None:
-    for store, query in itertools.product(looks, QUERIES):
+    for store, query in itertools.product(await looks(), QUERIES):
         expected = [row for row in full if _fits(row, query)]
         if descending:
             expected.reverse()

@@ -15,7 +15,7 @@ from taskengine.clock import ManualClock, Micros
 from taskengine.errors import InvalidConfiguration, SchemaTooNew
 from taskengine.model.records import DefinitionRow, LogBatch, LogRow
 from taskengine.store.batch import Batch, merge
-from taskengine.store.migrations import Migration, applied, load, migrate
+from taskengine.store.migrations import Migration, applied, load, migrate, only_adds
 from taskengine.store.queries import folder, parse, queries
 from taskengine.store.sqlite import SqliteStore
 from taskengine.store.sqlite_batch import apply
@@ -164,6 +164,35 @@ async def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, ma
         assert await store.logs("a") == [line]
     finally:
         await store.close()
+
+
+async def test_a_file_of_the_first_version_can_be_looked_at_and_stays_as_it_is(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "old.db"
+    _migrate_file(path, load(folder("sqlite"))[:1])
+    definition = DefinitionRow(workflow_id="w", version="v", canonical=b"{}", created_us=3)
+    _write_first_version(path, merge([definition, make.start("a")], epoch=1, lane=0, number=1, acknowledged=0))
+    before = path.read_bytes()
+    store = SqliteStore(path, Ambient(clock=ManualClock()), read_only=True, readers=2)
+    await store.open()
+    try:
+        for _ in range(4):  # whichever reader answers
+            assert [row.id for row in await store.instances()] == ["a"]
+            assert await store.logs("a") == await store.tokens() == []
+            assert await store.versions("w") == [definition]
+        assert (await store.status()).schema == 1
+    finally:
+        await store.close()
+    assert path.read_bytes() == before
+
+
+CHANGES = ["ALTER TABLE a ADD y", "DROP TABLE a", "UPDATE a SET x = 2", "CREATE VIEW v AS SELECT x FROM a"]
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_a_step_that_changes_something_cannot_be_stood_in_for(statement: str) -> None:
+    add = Migration(number=2, name="add", statements=("CREATE TABLE b (x)", "CREATE UNIQUE INDEX c ON b (x)"))
+    assert only_adds([add])
+    assert not only_adds([add, Migration(number=3, name="change", statements=(statement,))])
 
 
 def _write_first_version(path: Path, batch: Batch) -> None:
