@@ -151,7 +151,16 @@ def delete_workflow(workflow_id: str, *, force: bool = False) -> Flow[None]:
 
     Raises NotFound, and Conflict while instances of it have not ended, unless `force`.
     """
-    return ask(_delete(api_path("workflows", workflow_id), "define", force=force))
+    return ask(
+        Call(
+            method="DELETE",
+            path=api_path("workflows", workflow_id),
+            query=with_query(force=force),
+            decode=_nothing,
+            scope="define",
+            repeated=_gone_already,
+        )
+    )
 
 
 def export(workflow_id: str) -> Flow[str]:
@@ -362,21 +371,21 @@ def create_token(name: str, scope: Scope, *, expires_in: float | None = None) ->
             path=api_path("admin", "tokens"),
             body=encode(TokenRequest(name=name, scope=scope, expires_in=expires_in)),
             content_type=JSON,
-            decode=_TOKEN,
+            decode=_NEW_TOKEN,
             scope="admin",
             repeated=_secret_lost,
         )
     )
 
 
-def revoke_token(token_id: str) -> Flow[None]:
-    """A token that is not to be accepted any more. Raises NotFound."""
-    return ask(_delete(api_path("admin", "tokens", token_id), "admin"))
+def revoke_token(token_id: str) -> Flow[TokenBody]:
+    """From now on the token opens nothing; again changes nothing. Raises NotFound."""
+    return ask(Call(method="DELETE", path=api_path("admin", "tokens", token_id), decode=_TOKEN, scope="admin"))
 
 
 def rotate_token() -> Flow[TokenBody]:
     """Replace the server's local token; its file then holds the new one."""
-    return ask(Call(method="POST", path=api_path("admin", "tokens", "rotate-local"), decode=_ROTATED, scope="admin"))
+    return ask(Call(method="POST", path=api_path("admin", "tokens", "rotate-local"), decode=_TOKEN, scope="admin"))
 
 
 def is_final(status: str) -> bool:
@@ -394,11 +403,6 @@ def _get(
     accept: str = JSON,
 ) -> Call[T]:
     return Call(method="GET", path=path, query=query, decode=decode, scope=scope, wait_s=wait_s, accept=accept)
-
-
-def _delete(path: str, scope: Scope, *, force: bool = False) -> Call[None]:
-    query = with_query(force=force)
-    return Call(method="DELETE", path=path, query=query, decode=_nothing, scope=scope, repeated=_gone_already)
 
 
 def _command(instance_id: str, verb: str, body: msgspec.Struct | None) -> Call[InstanceBody]:
@@ -466,5 +470,5 @@ _NODES: Final = enveloped(list[NodeBody])
 _VERSION: Final = enveloped(VersionInfo)
 _HEALTH: Final = enveloped(HealthBody)
 _TOKENS: Final = enveloped(list[TokenBody])
-_TOKEN: Final = enveloped(TokenCreated)
-_ROTATED: Final = enveloped(TokenBody)
+_NEW_TOKEN: Final = enveloped(TokenCreated)
+_TOKEN: Final = enveloped(TokenBody)
