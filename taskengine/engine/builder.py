@@ -1,17 +1,22 @@
 """How an engine is put together."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
 
 from taskengine.ambient import Ambient
+from taskengine.clock import Micros
 from taskengine.engine.engine import Engine
 from taskengine.engine.staff import Settings
 from taskengine.errors import InvalidConfiguration
 from taskengine.functions import Registry, Services, builtin_registry
+from taskengine.model.definition import RetryPolicy
+from taskengine.store.interface import DEFAULT_READERS, Durability
 from taskengine.store.opening import open_store
+from taskengine.telemetry.masking import Mask, secret_values
 
 __all__ = ["EngineBuilder"]
 
@@ -27,6 +32,8 @@ class EngineBuilder:
     def __init__(self, ambient: Ambient | None = None) -> None:
         self._ambient = ambient or Ambient()
         self._dsn = "memory://"
+        self._durability: Durability = "full"
+        self._readers = DEFAULT_READERS
         self._settings = Settings()
         self._registry: Registry = builtin_registry()
         self._services = Services()
@@ -38,6 +45,16 @@ class EngineBuilder:
     def with_store(self, dsn: str | Path) -> Self:
         """A path or address: `data/engine.db`, `sqlite:///./engine.db`, `memory://`."""
         self._dsn = str(dsn)
+        return self
+
+    def with_durability(self, durability: Durability) -> Self:
+        """`full` (the default): what was acknowledged survives a power cut; `normal`: a crash of the program only."""
+        self._durability = durability
+        return self
+
+    def with_readers(self, count: int) -> Self:
+        """How many reads of the store may go on at the same time (2)."""
+        self._readers = _at_least(1, count, "readers")
         return self
 
     def with_workers(self, count: int) -> Self:
@@ -59,6 +76,25 @@ class EngineBuilder:
     def with_grace(self, seconds: float) -> Self:
         """How long a body that was asked to end may take before it is abandoned, or killed in a process (5 s)."""
         return self._with(grace_s=_at_least(0, seconds, "grace"))
+
+    def with_default_timeout(self, seconds: float | None) -> Self:
+        """Of one attempt, for tasks whose definition and job state none. None: no limit, as without this."""
+        if seconds is not None and not _at_least(0, seconds, "default_timeout"):
+            raise InvalidConfiguration("a default_timeout of 0 would end every attempt at once; None means no limit")
+        return self._with(default_timeout_us=None if seconds is None else Micros(round(seconds * 1_000_000)))
+
+    def with_default_retry(self, policy: RetryPolicy) -> Self:
+        """For tasks whose definition and job state none. Never for those that run at most once."""
+        return self._with(default_retry=policy)
+
+    def with_builtin(self, names: Collection[str] | None) -> Self:
+        """Only these built-in jobs may be run; None: all of them. Raises InvalidConfiguration for an unknown one."""
+        self._registry.enable_builtin(names)
+        return self
+
+    def with_log_cap(self, lines: int) -> Self:
+        """How many log lines are kept of one attempt of a task (10,000); 0: none."""
+        return self._with(log_cap=_at_least(0, lines, "log_cap"))
 
     def with_job_func(self, name: str, function: Callable[..., Any], **options: Any) -> Self:
         """Register a function; options as in `@job`: timeout, retry, executor. Raises InvalidConfiguration."""
@@ -106,13 +142,14 @@ class EngineBuilder:
         """The engine, not started. Raises InvalidConfiguration, NotSupportedYet."""
         return Engine(
             self._ambient,
-            open_store(self._dsn, self._ambient),
+            open_store(self._dsn, self._ambient, durability=self._durability, readers=self._readers),
             self._registry,
             self._services,
             self._settings,
             recover=self._recovers,
             restore=frozenset(self._modules) if self._restores else None,
             on_fatal=self._on_fatal,
+            mask=Mask(secret_values(os.environ, self._dsn)),
         )
 
     def _with(self, **changes: Any) -> Self:

@@ -15,6 +15,7 @@ from taskengine.engine.draining import Draining
 from taskengine.engine.instance import start_key
 from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
+from taskengine.engine.logbook import Logbook
 from taskengine.engine.looking import Looking
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
 from taskengine.engine.recovery import Recovery
@@ -24,7 +25,7 @@ from taskengine.engine.staff import Settings, Staff
 from taskengine.engine.supervisor import Supervisor
 from taskengine.engine.views import Commanded, EngineStatus, InstanceView, Registration, commanded
 from taskengine.errors import Conflict, DuplicateKey, Unavailable, WaitTimeout
-from taskengine.functions import Caller, Registry, Services
+from taskengine.functions import Caller, Hearing, Registry, Services
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import CommandId, InstanceId, WorkflowId
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
@@ -33,6 +34,7 @@ from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
+from taskengine.telemetry.masking import Mask
 
 __all__ = ["Engine"]
 
@@ -62,6 +64,7 @@ class Engine(Looking):
         recover: bool = True,
         restore: Container[str] | None = None,
         on_fatal: Callable[[BaseException], object] | None = None,
+        mask: Mask | None = None,
     ) -> None:
         super().__init__(store, registry, ambient.clock)
         self.bus = Bus(ambient)
@@ -72,6 +75,8 @@ class Engine(Looking):
         self._recover = recover
         self._restore = restore
         self._on_fatal = on_fatal
+        self._mask = mask or Mask()
+        self._hearing = Hearing()
         self._directory = Directory()
         self._library = Library(store, self._blueprints, ambient.clock)
         self._recovery = Recovery(ambient.metrics)
@@ -101,6 +106,7 @@ class Engine(Looking):
             threads=self._settings.thread_count,
             processes=self._settings.processes,
             grace_s=self._settings.grace_s,
+            log_cap=self._settings.log_cap,
         )
         self._staff = Staff(
             ambient=self._ambient,
@@ -116,7 +122,12 @@ class Engine(Looking):
             runner=Runner(self._settings.slots, self._directory),
             linger=Linger(self._ambient.clock),
             recovery=self._recovery,
+            logbook=Logbook(
+                self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
+            ),
+            mask=self._mask,
         )
+        self._hearing.begin()
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
         for row in self.registry.rows():
             checkpointer.save(row, self._note_failure)
@@ -173,8 +184,10 @@ class Engine(Looking):
                 await self._drain(staff, grace_s)
                 staff.linger.close()
                 staff.timers.close()
+                await staff.logbook.close()
                 await staff.checkpointer.stop()
         finally:
+            self._hearing.end()
             if dispatcher is not None:
                 await dispatcher.stop()
             self._directory.close()

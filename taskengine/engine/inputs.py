@@ -21,12 +21,14 @@ class Given(msgspec.Struct, frozen=True):
 
     params      of the instance, decoded
     started_at  RFC 3339, UTC
+    fresh       it was started by this engine and has been in memory since
     """
 
     instance_id: str
     workflow_id: str
     params: Mapping[str, Any]
     started_at: str
+    fresh: bool = False
 
     @staticmethod
     def time_text(at_us: Micros | None) -> str:

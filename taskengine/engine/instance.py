@@ -73,6 +73,7 @@ class InstanceActor(AsyncActor):
         self._unanswered = 0  # decisions of which the checkpointer has not said how they ended
         self._fresh = False
         self._recovering = False
+        self._loaded = False
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class InstanceActor(AsyncActor):
                 self._fresh = True
                 self._staff.ambient.probe.reach("start.before_commit")
             case Recovered():
-                self._recovering = True
+                self._recovering = self._loaded = True
             case Drain():
                 self._interrupt_all()
                 return
@@ -133,6 +134,8 @@ class InstanceActor(AsyncActor):
         if decision is not None:
             self._flying.append((decision, effects))
             self._unanswered += 1
+            if self._plan.ledger.at_end:
+                self._staff.logbook.flush(self._id)
             self._staff.checkpointer.save(decision, self._acknowledge)
         elif effects:
             self._perform_after_last(effects)
@@ -288,6 +291,7 @@ class InstanceActor(AsyncActor):
                 self._blueprint.definition.id,
                 _PARAMS.decode(ledger.row.params),
                 Given.time_text(ledger.started_us),
+                fresh=not self._loaded,
             )
         return self._given
 

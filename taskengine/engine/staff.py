@@ -5,14 +5,18 @@ import msgspec
 from taskengine.actors import Timers
 from taskengine.ambient import Ambient
 from taskengine.bus import Bus
+from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprints
 from taskengine.engine.directory import Directory
 from taskengine.engine.linger import Linger
+from taskengine.engine.logbook import Logbook
 from taskengine.engine.recovery import Recovery
 from taskengine.engine.runner import Runner
-from taskengine.functions import Caller, Registry
+from taskengine.functions import DEFAULT_LOG_CAP, Caller, Registry
+from taskengine.model.definition import RetryPolicy
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
+from taskengine.telemetry.masking import Mask
 
 __all__ = ["Settings", "Staff"]
 
@@ -28,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_result      bytes up to which a result stays in memory until its dependents have ended
     max_backlog       rows waiting for their commit above which new starts are refused
     unload_after_s    an instance whose next timer is farther away leaves memory
+    default_timeout_us, default_retry   for tasks whose definition and job state none; None: none
+    log_cap           lines that are kept of one attempt
     """
 
     slots: int = 20
@@ -38,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_result: int = 4096
     max_backlog: int = 200_000
     unload_after_s: float = 5.0
+    default_timeout_us: Micros | None = None
+    default_retry: RetryPolicy | None = None
+    log_cap: int = DEFAULT_LOG_CAP
 
     @property
     def thread_count(self) -> int:
@@ -60,3 +69,5 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     runner: Runner
     linger: Linger
     recovery: Recovery
+    logbook: Logbook
+    mask: Mask

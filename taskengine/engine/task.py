@@ -5,14 +5,16 @@ from collections.abc import Mapping
 import msgspec
 
 from taskengine.actors import AsyncActor
-from taskengine.bus import LogFrame, ProgressFrame
+from taskengine.bus import ProgressFrame
 from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.blueprint import Step
 from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
+from taskengine.engine.logbook import Speaker
 from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Unreadable
 from taskengine.engine.staff import Staff
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
+from taskengine.model.definition import RetryPolicy
 from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import Park, Settled
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
@@ -123,6 +125,7 @@ class TaskActor(AsyncActor):
         """The instance's actor is going away: nobody wants the report, the body must not go on."""
         if not self._over and self._running is not None:
             self._running.cancel()
+        self._over = True
         self._clean_up()
 
     # -- before the body ---------------------------------------------------------------------------------------
@@ -160,7 +163,7 @@ class TaskActor(AsyncActor):
         if not wanted(work.step, names):
             return False
         self._job = job = staff.registry.get(spec.job)
-        self._timeout_us = spec.timeout_us or job.timeout_us
+        self._timeout_us = spec.timeout_us or job.timeout_us or staff.settings.default_timeout_us
         direct = self._direct_results()
         info = CallInfo(
             instance_id=work.instance_id,
@@ -203,8 +206,8 @@ class TaskActor(AsyncActor):
                     dispatcher.run_now()
 
         self._staff.ambient.probe.reach("body.before")
-        listener = self._tell_frame if self._staff.bus.listened else None
-        self._running = self._staff.caller.start(job, info, on_done, listener, self._work.step.spec.executor)
+        executor = self._work.step.spec.executor
+        self._running = self._staff.caller.start(job, info, on_done, self._tell_frame, executor)
         bodies.add(body)
 
     def _arm_deadline(self, timeout_us: Micros | None) -> Micros | None:
@@ -217,30 +220,27 @@ class TaskActor(AsyncActor):
     # -- while it runs -----------------------------------------------------------------------------------------
 
     def _tell_frame(self, frame: LogLine | ProgressNote) -> None:
-        instance_id, task = self._work.instance_id, self._work.step.spec.name
-        workflow_id = WorkflowId(self._work.given.workflow_id)
-        if isinstance(frame, ProgressNote):
+        """What the body says; once it has been given up nobody listens to it any more."""
+        if self._over:
+            return
+        if isinstance(frame, LogLine):
+            self._staff.logbook.add(self._speaker(), frame)
+        elif self._staff.bus.listened:
+            work = self._work
             self._staff.bus.publish(
                 ProgressFrame(
-                    instance_id=instance_id,
-                    workflow_id=workflow_id,
-                    task=task,
+                    instance_id=work.instance_id,
+                    workflow_id=WorkflowId(work.given.workflow_id),
+                    task=work.step.spec.name,
                     fraction=frame.fraction,
-                    message=frame.message,
+                    message=self._staff.mask.apply(frame.message),
                 )
             )
-        else:
-            self._staff.bus.publish(
-                LogFrame(
-                    instance_id=instance_id,
-                    workflow_id=workflow_id,
-                    task=task,
-                    attempt=self._work.attempt,
-                    level=frame.level,
-                    message=frame.message,
-                    at_us=frame.at_us,
-                )
-            )
+
+    def _speaker(self) -> Speaker:
+        given, work = self._work.given, self._work
+        workflow_id = WorkflowId(given.workflow_id)
+        return Speaker(work.instance_id, workflow_id, work.step.spec.name, work.attempt, given.fresh)
 
     def _stop_body(self, why: Outcome) -> None:
         """Ask it to end. A cancel after a timeout, or the other way round, changes nothing: the first reason stays."""
@@ -312,8 +312,15 @@ class TaskActor(AsyncActor):
             result=result,
             error=error,
             park=park,
-            retry=None if self._job is None else self._job.retry,
+            retry=self._retry(),
         )
+
+    def _retry(self) -> RetryPolicy | None:
+        """What holds where the definition states none. A task that runs at most once gets no policy by default."""
+        own = None if self._job is None else self._job.retry
+        if own is None and not self._work.step.spec.at_most_once:
+            return self._staff.settings.default_retry
+        return own
 
     def _fail(self, error: BaseException) -> None:
         """The body could not even start. Trying the same again is left to the retry policy only where it may help."""

@@ -20,6 +20,7 @@ from taskengine.functions.context import CallInfo
 from taskengine.functions.ending import raised
 from taskengine.functions.job import JobFunction, Kind, kind_for
 from taskengine.functions.outcomes import CallOutcome, Frame, LogLine, Parked, ProgressNote, Raised, Returned, Sleep
+from taskengine.functions.quota import DEFAULT_LOG_CAP
 from taskengine.functions.results import MAX_RESULT
 from taskengine.functions.returns import Returns
 from taskengine.functions.services import Services
@@ -86,6 +87,7 @@ class Caller:
     processes   most worker processes, likewise; they start when first needed and stay
     grace_s     between SIGTERM and SIGKILL
     max_result  bytes of JSON that a result may have
+    log_cap     lines that one attempt may log
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Caller:
         processes: int = 2,
         grace_s: float = 5.0,
         max_result: int = MAX_RESULT,
+        log_cap: int = DEFAULT_LOG_CAP,
     ) -> None:
         self._ambient = ambient
         self._spawn = spawn
@@ -105,6 +108,7 @@ class Caller:
         self._limits = (threads, processes)
         self._grace_s = grace_s
         self._max_result = max_result
+        self._log_cap = log_cap
         self._stopping = False
         self._around: Surroundings | None = None  # made on the loop
 
@@ -166,7 +170,7 @@ class Caller:
     def _settle_in(self) -> Surroundings:
         returns = Returns(asyncio.get_running_loop())
         threads, processes = self._limits
-        hello = hello_for(self._services, self._max_result, self._grace_s)
+        hello = hello_for(self._services, self._max_result, self._grace_s, self._log_cap)
         max_frame = self._max_result * 4 // 3 + _SLACK  # results travel in base 64
         workers = WorkerPool(processes, self._ambient.clock, returns, hello, self._grace_s, max_frame)
         self._around = Surroundings(
@@ -178,6 +182,7 @@ class Caller:
             returns,
             grace_s=self._grace_s,
             max_result=self._max_result,
+            log_cap=self._log_cap,
         )
         return self._around
 

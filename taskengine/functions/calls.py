@@ -58,6 +58,7 @@ class Surroundings:
         *,
         grace_s: float,
         max_result: int,
+        log_cap: int,
     ) -> None:
         self.ambient = ambient
         self.spawn = spawn
@@ -67,6 +68,7 @@ class Surroundings:
         self.returns = returns
         self.grace_s = grace_s
         self.max_result = max_result
+        self.log_cap = log_cap
         self.shared = Shared()
         self.thread_id = get_ident()
         self.running: set[Call] = set()
@@ -99,7 +101,7 @@ class Call:
         shared = around.shared if self.on_loop else None
         context_type = TaskContext if job.awaits else SyncTaskContext
         self.context: JobContext = context_type(
-            info, around.services, around.ambient.clock, sink, around.grace_s, shared
+            info, around.services, around.ambient.clock, sink, around.grace_s, shared, around.log_cap
         )
 
     def launch(self) -> None:
@@ -137,6 +139,7 @@ class Call:
         """The body has ended. Loop thread."""
         if self.ended:
             return
+        self.context.sum_up()
         self.ended = True
         self._around.forget(self)
         self._around.ambient.probe.reach("body.after")

@@ -14,6 +14,7 @@ from taskengine.errors import JobError, NotFound, NotSupportedYet
 from taskengine.functions.failures import cut
 from taskengine.functions.outcomes import Frame, LogLine, ProgressNote
 from taskengine.functions.params import Params
+from taskengine.functions.quota import DEFAULT_LOG_CAP, LogQuota
 from taskengine.functions.services import ServiceKey, Services
 from taskengine.functions.shared import Shared
 
@@ -105,13 +106,16 @@ class JobContext:
     """Base of both contexts. Made by the caller, one for each attempt; a body may hand it to its own threads.
 
     clock, grace_s and shared are for the built-in jobs; grace_s is how long something of theirs may take to end,
-    shared what they keep between calls, None outside of the loop's thread. begun: the body was entered.
+    shared what they keep between calls, None outside of the loop's thread. begun: the body was entered. log_cap:
+    how many lines the attempt may log.
     """
 
     __slots__ = (
         "_cancelled",
         "_decoded",
         "_info",
+        "_log_cap",
+        "_quota",
         "_services",
         "_sink",
         "begun",
@@ -129,6 +133,7 @@ class JobContext:
         sink: Callable[[Frame], None] | None = None,
         grace_s: float = 5.0,
         shared: Shared | None = None,
+        log_cap: int = DEFAULT_LOG_CAP,
     ) -> None:
         self._info = info
         self._services = services
@@ -140,6 +145,8 @@ class JobContext:
         self.grace_s = grace_s
         self.shared = shared
         self.begun = False
+        self._log_cap = log_cap
+        self._quota: LogQuota | None = None  # most bodies say nothing
 
     @property
     def task_id(self) -> str:
@@ -220,9 +227,18 @@ class JobContext:
         return BoundLog(self.tell)
 
     def tell(self, level: str, message: str) -> None:
-        """One line; what `log` does. A line is cut at 64 KiB."""
-        if self._sink is not None:
+        """One line; what `log` does. A line is cut at 64 KiB; what is beyond the attempt's quota is dropped."""
+        if self._sink is None:
+            return
+        if self._quota is None:
+            self._quota = LogQuota(self._log_cap)
+        if self._quota.admit(len(message)):
             self._sink(LogLine(level, cut(message, _MAX_LINE), self.clock.now_us()))
+
+    def sum_up(self) -> None:
+        """The body has ended: a last line says how many were dropped. For the caller."""
+        if self._sink is not None and self._quota is not None and (note := self._quota.note()):
+            self._sink(LogLine("warning", note, self.clock.now_us()))
 
     def set_progress(self, fraction: float, message: str = "") -> None:
         """How far the body is, 0 to 1; what is outside counts as the nearer end."""

@@ -32,7 +32,7 @@ CallOutcome = Returned | Raised | Parked
 
 
 class LogLine(msgspec.Struct, frozen=True, tag="log"):
-    """`level` is one of debug, info, warning, error."""
+    """`level` is one of debug, info, warning, error; stdout, stderr for what a command printed."""
 
     level: str
     message: str

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import inspect
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,6 +29,7 @@ class Registry:
     def __init__(self) -> None:
         self._jobs: dict[str, JobFunction] = {}
         self._aliases: dict[str, JobFunction] = {}
+        self._disabled: dict[str, JobFunction] = {}
 
     def add(
         self,
@@ -81,6 +82,27 @@ class Registry:
     def names(self) -> list[str]:
         """Every name that `get` knows, sorted."""
         return sorted([*self._jobs, *self._aliases])
+
+    def enable_builtin(self, names: Collection[str] | None) -> None:
+        """Of the built-in jobs, only these may be run from now on; None: all of them.
+
+        Raises InvalidConfiguration for a name that is none of theirs.
+        """
+        wanted = BUILTINS.keys() if names is None else set(names)
+        if strange := sorted(wanted - BUILTINS.keys()):
+            there = ", ".join(sorted(BUILTINS))
+            raise InvalidConfiguration(f"functions.builtin: no built-in job {strange[0]!r}; there are: {there}")
+        for name in BUILTINS:
+            made = self._disabled.pop(name, None) or self._jobs.get(name)
+            if made is None or not self.is_builtin(made):
+                continue
+            if name not in wanted:
+                self._jobs.pop(name, None)
+                self._disabled[name] = made
+            elif self._jobs.setdefault(name, made) is not made:
+                raise InvalidConfiguration(
+                    f"functions.builtin: {name!r} is the name of {self._jobs[name].path} already; rename that one"
+                )
 
     def is_builtin(self, made: JobFunction) -> bool:
         return BUILTINS.get(made.name) is made.function
@@ -139,6 +161,11 @@ class Registry:
         return made
 
     def _unknown(self, name: str) -> str:
+        if name in self._disabled:
+            return (
+                f"the built-in job {name!r} is not enabled here; add it to the list in the configuration: "
+                f"functions.builtin: [{', '.join([*sorted(BUILTINS.keys() - self._disabled.keys()), name])}]"
+            )
         near = difflib.get_close_matches(name, [*self._jobs, *self._aliases], _NEAREST)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         module = name.partition(":")[0]

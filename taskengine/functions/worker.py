@@ -6,6 +6,7 @@ the other; a second thread reads the line and ends the process when the engine h
 
 import asyncio
 import inspect
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from taskengine.functions.binding import Binder
 from taskengine.functions.context import JobContext, SyncTaskContext, TaskContext, activate
 from taskengine.functions.ending import outcome_of, raised
 from taskengine.functions.job import is_async
+from taskengine.functions.joblog import Hearing
 from taskengine.functions.loading import resolve
 from taskengine.functions.outcomes import CallOutcome, Frame
 from taskengine.functions.services import Services
@@ -68,6 +70,8 @@ class Worker:
         self._services = Services()
         self._max_result = 0
         self._grace_s = 0.0
+        self._log_cap = 0
+        self._log_level = logging.WARNING
         self._context: JobContext | None = None
         self._solo: Solo | None = None
         self._terminated = False
@@ -94,6 +98,7 @@ class Worker:
             os.environ["PYTHONPATH"] = hello.pythonpath
         self._services = Services.elsewhere(hello.factories, hello.objects)
         self._max_result, self._grace_s = hello.max_result, hello.grace_s
+        self._log_cap, self._log_level = hello.log_cap, hello.log_level
 
     def _carry_out(self, order: Order) -> None:
         # Again for each body: the one before may have changed it.
@@ -102,6 +107,8 @@ class Worker:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
+        if self._context is not None:
+            self._context.sum_up()
         self._line.send(Ended(outcome))
         self._context = None
 
@@ -118,11 +125,16 @@ class Worker:
     def _call(self, order: Order) -> Any:
         function, binder = self._function(order.path, order.origin)
         kind = TaskContext if is_async(function) else SyncTaskContext
-        context = kind(order.info, self._services, SystemClock(), self._tell, self._grace_s)
+        context = kind(order.info, self._services, SystemClock(), self._tell, self._grace_s, log_cap=self._log_cap)
         context.begun = True
         self._context = context
         activate(context)
-        args, kwargs = binder.bind(order.info.params, context, self._services)
+        # Around each body and not for good: the modules of the next one may want to configure logging themselves.
+        with Hearing(self._log_level):
+            return self._run(function, binder, context)
+
+    def _run(self, function: Callable[..., Any], binder: Binder, context: JobContext) -> Any:
+        args, kwargs = binder.bind(context.params, context, self._services)
         value = function(*args, **kwargs)
         if inspect.isawaitable(value):
             self._solo = Solo()

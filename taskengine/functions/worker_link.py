@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from taskengine.functions.context import CallInfo
+from taskengine.functions.joblog import root_level
 from taskengine.functions.outcomes import CallOutcome, Frame
 from taskengine.functions.services import Services
 
@@ -28,6 +29,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     pythonpath  what the variable was before it was changed to start the worker
     factories   import paths of services by key
     objects     keys of services that only the engine's process has
+    log_cap     lines that one attempt may log
+    log_level   that of the engine's root logger
     """
 
     sys_path: list[str]
@@ -36,6 +39,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     objects: list[str]
     max_result: int
     grace_s: float
+    log_cap: int
+    log_level: int
 
 
 class Order(msgspec.Struct, frozen=True, tag="order"):
@@ -69,7 +74,7 @@ def encode(message: Hello | Order | Told | Ended) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def hello_for(services: Services, max_result: int, grace_s: float) -> bytes:
+def hello_for(services: Services, max_result: int, grace_s: float, log_cap: int) -> bytes:
     """The first frame, as the engine's process is now."""
     hello = Hello(
         sys_path=[os.path.abspath(entry) for entry in sys.path],
@@ -78,6 +83,8 @@ def hello_for(services: Services, max_result: int, grace_s: float) -> bytes:
         objects=services.objects,
         max_result=max_result,
         grace_s=grace_s,
+        log_cap=log_cap,
+        log_level=root_level(),
     )
     return encode(hello)
 

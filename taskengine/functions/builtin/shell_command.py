@@ -70,7 +70,7 @@ class _Run(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
         self._silent = asyncio.Event()
         self._pid = 0
-        self.captures = {1: LineCapture(ctx, "info"), 2: LineCapture(ctx, "warning")}
+        self.captures = {1: LineCapture(ctx, "stdout"), 2: LineCapture(ctx, "stderr")}
         self.ended = asyncio.Event()
         self.exit_code = 0
 
