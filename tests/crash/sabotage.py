@@ -40,8 +40,8 @@ def no_sync() -> None:
 
     set_up = sqlite._set_up_writer
 
-    def careless(db: Any) -> None:
-        set_up(db)
+    def careless(db: Any, synchronous: str) -> None:
+        set_up(db, synchronous)
         db.execute("PRAGMA synchronous = OFF")
 
     sqlite._set_up_writer = careless
