@@ -14,6 +14,7 @@ __all__ = [
     "LogLine",
     "PauseRequest",
     "ProgressBody",
+    "ResumeRequest",
     "RetryRequest",
     "TaskBody",
 ]
@@ -128,6 +129,10 @@ class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`now` also interrupts what runs; it will run again after the resume."""
 
     now: bool = False
+
+
+class ResumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing to say; `{}` or no body at all."""
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

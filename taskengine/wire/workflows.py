@@ -15,6 +15,7 @@ __all__ = [
     "GraphNode",
     "ParamBody",
     "UploadReply",
+    "UploadRequest",
     "VersionBody",
     "WorkflowDetail",
     "WorkflowSummary",
@@ -89,6 +90,12 @@ class VersionBody(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     created_at: datetime
     current: bool
+
+
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A definition as YAML inside JSON, for callers that only send JSON."""
+
+    content: str
 
 
 class UploadReply(msgspec.Struct, frozen=True, kw_only=True):

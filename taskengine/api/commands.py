@@ -1,0 +1,125 @@
+"""Commands to an instance: pause, resume, cancel, retry."""
+
+from typing import Final
+
+import msgspec
+from litestar import post
+
+from taskengine.api.asking import InstanceIdPath, Key, command_id
+from taskengine.api.describing import describe_body, problems
+from taskengine.api.gate.tokens import Principal
+from taskengine.api.parts import ApiParts
+from taskengine.api.replies import Reply, decode_body
+from taskengine.api.shapes import instance_body
+from taskengine.engine.views import Commanded
+from taskengine.errors import InvalidInput
+from taskengine.model.names import composed
+from taskengine.wire import CancelRequest, Envelope, InstanceBody, PauseRequest, ResumeRequest, RetryRequest
+
+__all__ = ["ROUTES"]
+
+_PAUSE: Final = msgspec.json.Decoder(PauseRequest)
+_RESUME: Final = msgspec.json.Decoder(ResumeRequest)
+_CANCEL: Final = msgspec.json.Decoder(CancelRequest)
+_RETRY: Final = msgspec.json.Decoder(RetryRequest)
+_MAX_REASON: Final = 1000
+
+Told = Reply[Envelope[InstanceBody]]
+
+
+@post(
+    "/api/v1/instances/{instance_id:str}/pause",
+    status_code=202,
+    opt={"scope": "operate"},
+    operation_class=describe_body(PauseRequest, {"now": False}),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Pause",
+)
+async def pause_instance(
+    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+) -> Told:
+    """Start nothing new in this instance. `now` also interrupts what runs; it will run again after the resume.
+
+    202: done; 200: it was paused already; 409: it has ended.
+    """
+    asked = decode_body(_PAUSE, body)
+    command = command_id(principal, "pause", instance_id, idempotency_key)
+    return _told(await parts.engine.pause_instance(instance_id, now=asked.now, command_id=command))
+
+
+@post(
+    "/api/v1/instances/{instance_id:str}/resume",
+    status_code=202,
+    opt={"scope": "operate"},
+    operation_class=describe_body(ResumeRequest, {}),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Resume",
+)
+async def resume_instance(
+    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+) -> Told:
+    """Go on after a pause, or after a quarantine. 202: done; 200: it was going on already; 409: it has ended."""
+    decode_body(_RESUME, body)
+    command = command_id(principal, "resume", instance_id, idempotency_key)
+    return _told(await parts.engine.resume_instance(instance_id, command_id=command))
+
+
+@post(
+    "/api/v1/instances/{instance_id:str}/cancel",
+    status_code=202,
+    opt={"scope": "operate"},
+    operation_class=describe_body(CancelRequest, {"reason": "wrong day"}),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Cancel",
+)
+async def cancel_instance(
+    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+) -> Told:
+    """Ask it to end: nothing new starts, what runs is told to stop. It is Cancelled once everything has ended.
+
+    202: asked; 200: it was cancelled already; 409: it has ended otherwise.
+    """
+    asked = decode_body(_CANCEL, body)
+    if len(asked.reason) > _MAX_REASON:
+        raise InvalidInput(f"reason has {len(asked.reason):,} characters, the limit is {_MAX_REASON:,}")
+    command = command_id(principal, "cancel", instance_id, idempotency_key)
+    return _told(await parts.engine.cancel_instance(instance_id, asked.reason, command_id=command))
+
+
+@post(
+    "/api/v1/instances/{instance_id:str}/retry",
+    status_code=202,
+    opt={"scope": "operate"},
+    operation_class=describe_body(RetryRequest, {"from": "load"}),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Retry",
+)
+async def retry_instance(
+    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+) -> Told:
+    """Open a new run of an instance that has ended: of what failed, `from` one task and all below, or `only` one task.
+
+    It keeps the version that it was started with. 202: it runs again; 409: it has not ended, or there is nothing to
+    repeat.
+    """
+    asked = decode_body(_RETRY, body)
+    if asked.from_task is not None and asked.only_task is not None:
+        raise InvalidInput("`from` and `only` exclude each other")
+    view = await parts.engine.retry_instance(
+        instance_id,
+        from_task=None if asked.from_task is None else composed(asked.from_task),
+        only_task=None if asked.only_task is None else composed(asked.only_task),
+        command_id=command_id(principal, "retry", instance_id, idempotency_key),
+    )
+    return _told(view)
+
+
+def _told(view: Commanded) -> Told:
+    return Reply(Envelope(data=instance_body(view)), 202 if view.changed else 200)
+
+
+ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance]

@@ -1,0 +1,89 @@
+"""The server itself over HTTP: health, version, metrics, status, nodes."""
+
+import os
+import platform
+import sqlite3
+from typing import Final
+
+from litestar import get
+
+from taskengine.api.describing import problems
+from taskengine.api.parts import ApiParts
+from taskengine.api.replies import Reply, Text
+from taskengine.api.shapes import status_body
+from taskengine.errors import Unavailable
+from taskengine.version import VERSION
+from taskengine.wire import Envelope, HealthBody, NodeBody, StatusBody, VersionInfo
+
+__all__ = ["ROUTES"]
+
+_WHY: Final = {
+    "starting": "the server is starting: instances of an earlier life are being taken up",
+    "degraded": "the store cannot commit at the moment",
+    "stopping": "the server is stopping",
+}
+
+
+@get("/livez", opt={"scope": "open"}, tags=["server"], summary="Alive")
+async def get_livez() -> Reply[Envelope[HealthBody]]:
+    """The process answers. Whether it should be restarted is told by this, and by nothing else."""
+    return Reply(Envelope(data=HealthBody(status="ok")))
+
+
+@get("/readyz", opt={"scope": "open"}, responses=problems(503), tags=["server"], summary="Ready")
+async def get_readyz(parts: ApiParts) -> Reply[Envelope[HealthBody]]:
+    """Whether requests should be sent here: 200 when every unfinished instance is queued again, 503 with the reason."""
+    word = parts.health()
+    if word != "ok":
+        raise Unavailable(_WHY[word])
+    return Reply(Envelope(data=HealthBody(status=word)))
+
+
+@get("/health", opt={"scope": "open"}, tags=["server"], summary="Health in one word")
+async def get_health(parts: ApiParts) -> Reply[Envelope[HealthBody]]:
+    """`ok`, `starting`, `degraded` or `stopping`, always with 200: for people, and for programs that read."""
+    return Reply(Envelope(data=HealthBody(status=parts.health())))
+
+
+@get("/version", opt={"scope": "read"}, tags=["server"], summary="Version")
+async def get_version(parts: ApiParts) -> Reply[Envelope[VersionInfo]]:
+    """What runs here, and since when."""
+    info = VersionInfo(
+        version=VERSION,
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+        sqlite=sqlite3.sqlite_version,
+        started_at=parts.started_at,
+    )
+    return Reply(Envelope(data=info))
+
+
+@get("/metrics", opt={"scope": "read"}, media_type="text/plain", tags=["server"], summary="Metrics")
+async def get_metrics(parts: ApiParts) -> Reply[str]:
+    """Prometheus' text format."""
+    return Text(parts.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+
+
+@get("/api/v1/status", opt={"scope": "read"}, responses=problems(503), tags=["server"], summary="Status")
+async def get_status(parts: ApiParts) -> Reply[Envelope[StatusBody]]:
+    """How the engine is doing now: instances by state, slots, queues, backlog."""
+    status = await parts.engine.status()
+    body = status_body(status, stream_clients=parts.hub.clients, loop_lag_s=parts.loop_lag())
+    return Reply(Envelope(data=body))
+
+
+@get("/api/v1/nodes", opt={"scope": "read"}, responses=problems(503), tags=["server"], summary="Nodes")
+async def list_nodes(parts: ApiParts) -> Reply[Envelope[list[NodeBody]]]:
+    """The servers that run on this store. One process owns a SQLite file, so there is this one."""
+    node = NodeBody(
+        id=parts.node_id,
+        epoch=parts.engine.store.epoch,
+        started_at=parts.started_at,
+        address=parts.address(),
+        pid=os.getpid(),
+        version=VERSION,
+    )
+    return Reply(Envelope(data=[node]))
+
+
+ROUTES: Final = [get_livez, get_readyz, get_health, get_version, get_metrics, get_status, list_nodes]

@@ -1,0 +1,100 @@
+"""Definitions come in: upload, check, delete."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from litestar import Request, delete, post
+from litestar.di import Provide
+from litestar.params import Parameter
+
+from taskengine.api.asking import Key, WorkflowIdPath, workflow_key
+from taskengine.api.describing import UploadOperation, problems
+from taskengine.api.desk import Desk, desk_of, etag
+from taskengine.api.parts import ApiParts
+from taskengine.api.replies import Reply
+from taskengine.api.shapes import upload_reply
+from taskengine.model.definition import WorkflowDefinition
+from taskengine.wire import Envelope, UploadReply
+
+__all__ = ["ROUTES"]
+
+_DESK: Final = {"desk": Provide(desk_of, sync_to_thread=False)}
+IfMatch = Annotated[
+    str | None,
+    Parameter(header="If-Match", max_length=1000, description="Only if this is the current version, as its ETag says."),
+]
+
+
+@post(
+    "/api/v1/workflows",
+    status_code=201,
+    opt={"scope": "define", "body": "definition"},
+    dependencies=_DESK,
+    operation_class=UploadOperation,
+    responses=problems(400, 412, 422, 503),
+    tags=["workflows"],
+    summary="Upload a definition",
+)
+async def upload_workflow(
+    body: bytes,
+    request: Request[Any, Any, Any],
+    parts: ApiParts,
+    desk: Desk,
+    if_match: IfMatch = None,
+    idempotency_key: Key = None,
+) -> Reply[Envelope[UploadReply]]:
+    """Store a definition and make it the workflow's current version. 201: the workflow is new; 200: it was known.
+
+    The same content again is the same version and changes nothing, so an upload may always be repeated. Every job must
+    be one that this server knows (`GET /api/v1/functions`). All problems are told at once, with line and column.
+    """
+    definition = await _read(body, request, parts, desk)
+    done = await desk.register(parts.engine, definition, if_match)
+    where = (b"location", f"/api/v1/workflows/{quote(definition.id)}".encode())
+    reply = Envelope(data=upload_reply(definition, done))
+    return Reply(reply, 201 if done.created else 200, (where, *etag(done.version)))
+
+
+@post(
+    "/api/v1/validate",
+    status_code=200,
+    opt={"scope": "read", "body": "definition"},
+    dependencies=_DESK,
+    operation_class=UploadOperation,
+    responses=problems(400, 422, 503),
+    tags=["workflows"],
+    summary="Check a definition",
+)
+async def validate_workflow(
+    body: bytes, request: Request[Any, Any, Any], parts: ApiParts, desk: Desk, idempotency_key: Key = None
+) -> Reply[Envelope[UploadReply]]:
+    """Say what an upload of this definition would do, or everything that is wrong with it. Changes nothing."""
+    definition = await _read(body, request, parts, desk)
+    return Reply(Envelope(data=upload_reply(definition, await desk.preview(parts.engine, definition))))
+
+
+@delete(
+    "/api/v1/workflows/{workflow_id:str}",
+    status_code=204,
+    opt={"scope": "define"},
+    dependencies=_DESK,
+    responses=problems(400, 404, 409, 412, 503),
+    tags=["workflows"],
+    summary="Delete a workflow",
+)
+async def delete_workflow(
+    workflow_id: WorkflowIdPath, parts: ApiParts, desk: Desk, force: bool = False, if_match: IfMatch = None
+) -> None:
+    """Forget a workflow. Its instances keep their version and their history.
+
+    Refused (409) while instances of it have not ended; with `force=true` those go on to their end.
+    """
+    await desk.remove(parts.engine, workflow_key(workflow_id), if_match, force=force)
+
+
+async def _read(body: bytes, request: Request[Any, Any, Any], parts: ApiParts, desk: Desk) -> WorkflowDefinition:
+    jobs = parts.engine.registry.names()
+    return await desk.read(body, request.headers.get("content-type", ""), jobs, parts.limits.definition_bytes)
+
+
+ROUTES: Final = [upload_workflow, validate_workflow, delete_workflow]
