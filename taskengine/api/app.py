@@ -15,12 +15,22 @@ from taskengine.api.gate.guard import Guard, require_scopes
 from taskengine.api.gate.passage import passage_of
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.parts import ApiParts
-from taskengine.api.problems import allowed_methods
+from taskengine.api.problems import Refusal, allowed_methods
 from taskengine.wire import PROBLEM_TYPE
 
 __all__ = ["make_app", "own_handlers", "routes"]
 
 _ROOMS: Final = ("workflows", "instances", "system", "functions", "tokens", "page", "stream.routes")
+
+
+class _Asked(Request[Any, Any, Any]):
+    """A request whose JSON may be as deep as somebody likes: that is their mistake and no failure of ours."""
+
+    async def json(self) -> Any:
+        try:
+            return await super().json()
+        except RecursionError:
+            raise Refusal(400, "the body is nested too deeply") from None
 
 
 def routes() -> list[Any]:
@@ -42,8 +52,9 @@ def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar
     Raises    ValueError when a handler says no scope: then nobody knows who may call it.
     """
     guard = Guard(parts.limits, parts.clock, read_only=parts.read_only)
+    handlers = routes() if handlers is None else list(handlers)
     app = Litestar(
-        routes() if handlers is None else list(handlers),
+        handlers,
         middleware=[guard.at],
         dependencies={
             "parts": Provide(lambda: parts, sync_to_thread=False),
@@ -51,6 +62,7 @@ def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar
         },
         exception_handlers={Exception: _answer_error},
         after_exception=[_remember],
+        request_class=_Asked,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # the guard counts what is read, by the kind of the route
@@ -72,6 +84,7 @@ def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar
     gate = Gate(app.asgi_handler, gate_parts)
     app.asgi_handler = gate
     app.state.answer_error = gate.answer
+    app.state.handlers = handlers
     return app
 
 

@@ -38,6 +38,7 @@ CODES: Final[Mapping[int, str]] = {
     405: "method_not_allowed",
     408: "request_timeout",
     409: "conflict",
+    412: "precondition_failed",
     413: "too_large",
     415: "unsupported_type",
     421: "misdirected",

@@ -178,6 +178,13 @@ def expired_row(secret: str, clock: Clock) -> TokenRow:
     )
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody announces, e.g. that the server has seen a client leave."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 class _Server(uvicorn.Server):
     """A uvicorn that says when it listens, and leaves signals to the test runner."""
 

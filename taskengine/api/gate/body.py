@@ -50,8 +50,9 @@ def bounded_receive(receive: Receive, limit: int, timeout_s: float, now: Callabl
 
 
 def too_large(limit: int) -> Refusal:
-    """413. The rest of the body is not read, so the connection cannot be used again."""
-    return Refusal(413, f"the body may have {limit} bytes", {"Connection": "close"})
+    """413. The connection stays open and what still comes is thrown away by the server: a connection that is closed in
+    the middle of a body is reset, and then many clients never see the answer."""
+    return Refusal(413, f"a body here has at most {limit} bytes")
 
 
 def media_type(value: str) -> str:

@@ -92,13 +92,13 @@ class Guard:
         if needed != "open":
             if passage.principal is None:
                 return passage.denial
+            passage.mutating = _is_mutating(scope, opt)
             if scope["type"] == "http" and scope["method"] == "OPTIONS":
                 # The router answers OPTIONS by itself, for pages of other origins; there are none here.
                 allow = self.allow.get(str(scope.get("path_template")), "")
                 return Refusal(405, "this path does not know OPTIONS", {"Allow": allow})
             if not allows(passage.principal.scope, str(needed)):
                 return _too_little(passage.principal, str(needed))
-        passage.mutating = _is_mutating(scope, opt)
         if passage.mutating and self._read_only:
             return Refusal(403, "this server is read-only: it was started with --read-only and changes nothing")
         return self._judge_body(scope, opt) or self._judge_rate(scope, opt, passage)
