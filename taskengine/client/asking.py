@@ -57,7 +57,7 @@ class Asking:
                 fresh_token = True
                 if self.target.token.refresh():
                     continue
-            if isinstance(outcome, Answer) and outcome.status not in BUSY - call.also:
+            if isinstance(outcome, Answer) and outcome.status not in BUSY:
                 return self._read(call, outcome, uncertain=uncertain)
             delay_s = self._rest_s(outcome, tries, self.pace.monotonic() - began_s)
             if delay_s is None:
@@ -99,7 +99,7 @@ class Asking:
         raise TypeError(f"no outcome of a sending: {outcome!r}")
 
     def _read(self, call: Call[T], answer: Answer, *, uncertain: bool) -> T:
-        if not (200 <= answer.status < 300 or answer.status in call.also):
+        if not 200 <= answer.status < 300:
             error = self.failure(answer, call)
             if uncertain and call.repeated is not None:
                 return call.repeated(error)

@@ -1,13 +1,13 @@
 """The client for scripts, notebooks and everything else without an event loop."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 from taskengine.client import verbs
 from taskengine.client.calls import Flow
 from taskengine.client.facade import as_each, as_method, first_page, next_page, prepare
-from taskengine.client.following import OnState, follow, frame_channel, log_channel
+from taskengine.client.following import OnState, stream_frames, stream_lines
 from taskengine.client.pace import Pace, Patience
 from taskengine.client.transport import SyncTransport
 from taskengine.wire.envelope import Page
@@ -134,19 +134,31 @@ class Client:
         instance_id: str | None = None,
         workflow_id: str | None = None,
         *,
-        types: tuple[str, ...] = (),
+        types: Sequence[str] = (),
+        status: Sequence[str] = (),
         since: int | str | None = None,
+        keep: bool = False,
         on_state: OnState | None = None,
     ) -> Generator[StreamFrame, None, None]:
         """What happens, as it happens: to one instance, to the instances of a workflow, or to all.
 
         First a snapshot, then what is newer; with `since`, a `seq` of that instance or else a `cursor`, everything
         after it. A cut connection is made again and goes on where it was: nothing is missing and nothing comes twice,
-        unless a GapFrame says so, and then a snapshot follows. The stream of one instance ends with it. To end one
-        before, leave the loop and `close()` it.
+        unless a GapFrame says so, and then a snapshot follows. `types` and `status` choose among the updates. The
+        stream of one instance ends with it, unless `keep`, since a retry may open a new run. To end a stream before its
+        end, leave the loop and `close()` it.
         """
-        channel = frame_channel(instance_id, workflow_id, types, since)
-        return self._transport.stream(follow(channel, self._asking, on_state))
+        steps = stream_frames(
+            self._asking,
+            instance_id,
+            workflow_id,
+            types=types,
+            status=status,
+            since=since,
+            keep=keep,
+            on_state=on_state,
+        )
+        return self._transport.stream(steps)
 
     def follow_logs(
         self,
@@ -157,9 +169,12 @@ class Client:
         tail: int | None = None,
         on_state: OnState | None = None,
     ) -> Generator[LogLine, None, None]:
-        """The stored log lines and then new ones as they come, until the instance has ended. Goes on after a cut."""
-        channel = log_channel(instance_id, task, since, tail)
-        return self._transport.stream(follow(channel, self._asking, on_state))
+        """The stored log lines, with `tail` the last so many of them, then new ones until the instance has ended.
+
+        A cut connection is made again and goes on with the next line.
+        """
+        steps = stream_lines(self._asking, instance_id, task=task, since=since, tail=tail, on_state=on_state)
+        return self._transport.stream(steps)
 
     def watch(self, instance_id: str, *, on_state: OnState | None = None) -> "Watch":
         """Wait for an instance to end: loop over what it gives, then or at once ask its `result()`."""

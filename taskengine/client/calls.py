@@ -43,7 +43,6 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     scope     what the token must allow; the server decides, this is for the message
     wait_s    how long the server was asked to hold the answer back
     key       Idempotency-Key of a POST; empty: the client makes one
-    also      statuses beside 2xx whose body is data
     repeated  what to make of an error when an earlier sending of this call may have had its effect; it gives what the
               call gives, or raises
     """
@@ -58,7 +57,6 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     accept: str = JSON
     wait_s: float = 0.0
     key: str = ""
-    also: frozenset[int] = frozenset()
     repeated: Callable[[TaskEngineError], T] | None = None
 
 

@@ -24,7 +24,8 @@ def fault_of(error: BaseException, *, connecting: bool = False) -> Fault:
     kind = type(error).__name__
     if "Timeout" in kind or isinstance(error, TimeoutError):
         return Fault(reason="no answer in time" if sent else "no connection in time", sent=sent)
-    return Fault(reason=f"the connection was cut ({error or kind})" if sent else f"no connection ({error})", sent=sent)
+    what = "the connection was cut" if sent else "no connection"
+    return Fault(reason=f"{what} ({str(error) or kind})", sent=sent)
 
 
 def _known(error: BaseException) -> tuple[str, bool] | None:

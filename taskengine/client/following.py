@@ -1,6 +1,6 @@
 """How a stream is kept up: opened, read, opened again where it was cut. Decisions only; a transport performs them."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ from taskengine.version import VERSION
 from taskengine.wire.frames import StreamFrame
 from taskengine.wire.instances import LogLine
 
-__all__ = ["FrameChannel", "LogChannel", "OnState", "StreamSteps", "follow", "frame_channel", "log_channel"]
+__all__ = ["FrameChannel", "LogChannel", "OnState", "StreamSteps", "follow", "stream_frames", "stream_lines"]
 
 T = TypeVar("T")
 
@@ -74,26 +74,50 @@ class LogChannel(Channel[LogLine]):
         return verbs.is_final(body.status)
 
 
-def frame_channel(
-    instance_id: str | None, workflow_id: str | None, types: tuple[str, ...], since: int | str | None
-) -> FrameChannel:
-    """The narrowest route that serves: one instance, one workflow, everything."""
+def stream_frames(
+    asking: Asking,
+    instance_id: str | None,
+    workflow_id: str | None,
+    *,
+    types: Sequence[str],
+    status: Sequence[str],
+    since: int | str | None,
+    keep: bool,
+    on_state: OnState | None,
+) -> StreamSteps[StreamFrame]:
+    """The steps of the narrowest route that serves: one instance, one workflow, everything."""
     if instance_id is not None and workflow_id is not None:
         raise InvalidInput("give instance_id or workflow_id, not both: an instance has one workflow")
     if isinstance(since, int) and instance_id is None:
         raise InvalidInput("a number in `since` counts within one instance; over many, hand in a frame's cursor")
-    place = FramePlace(since, instance_id)
-    filters = {"types": ",".join(types)}
+    if keep and instance_id is None:
+        raise InvalidInput("keep=True is for one instance; a stream over many does not end with one of them")
+    filters = {"types": ",".join(types), "status": ",".join(status), "keep": keep}
     if instance_id is not None:
-        return FrameChannel(api_path("ws", "instances", instance_id), place, filters)
-    if workflow_id is not None:
-        return FrameChannel(api_path("ws", "workflows", workflow_id), place, filters)
-    return FrameChannel(api_path("ws", "events"), place, filters)
+        path = api_path("ws", "instances", instance_id)
+    elif workflow_id is not None:
+        path = api_path("ws", "workflows", workflow_id)
+    else:
+        path = api_path("ws", "events")
+    return follow(FrameChannel(path, FramePlace(since, instance_id), filters), asking, on_state)
 
 
-def log_channel(instance_id: str, task: str | None, since: int, tail: int | None) -> LogChannel:
-    """The lines of one instance as they come."""
-    return LogChannel(instance_id, api_path("instances", instance_id, "logs"), LogPlace(since, tail, task))
+def stream_lines(
+    asking: Asking, instance_id: str, *, task: str | None, since: int, tail: int | None, on_state: OnState | None
+) -> StreamSteps[LogLine]:
+    """The steps of the lines of one instance as they come.
+
+    With `tail` the stored ones are asked for first: from then on the place is known, whenever the connection is cut.
+    """
+    if tail is not None:
+        if tail < 0:
+            raise InvalidInput(f"tail={tail}: it is a number of lines, 0 or more")
+        stored = yield from asking.conduct(verbs.logs(instance_id, task=task, since=since, tail=tail or 1))
+        since = stored[-1].id if stored else since
+        for line in stored if tail else ():
+            yield Emit(line)
+    path = api_path("instances", instance_id, "logs")
+    yield from follow(LogChannel(instance_id, path, LogPlace(since, task)), asking, on_state)
 
 
 def follow(channel: Channel[T], asking: Asking, on_state: OnState | None = None) -> StreamSteps[T]:

@@ -129,14 +129,13 @@ class FramePlace:
 
 
 class LogPlace:
-    """Of stored log lines, by their ids. `tail` counts until the first line has come."""
+    """Of stored log lines, by their ids."""
 
-    def __init__(self, since: int, tail: int | None, task: str | None) -> None:
-        self._since, self._tail, self._task = since, tail, task
+    def __init__(self, since: int, task: str | None) -> None:
+        self._since, self._task = since, task
 
     def query(self) -> dict[str, object]:
-        tail = {} if self._tail is None else {"tail": self._tail}
-        return {"follow": True, "task": self._task, "since": self._since or None, **tail}
+        return {"follow": True, "task": self._task, "since": self._since or None}
 
     def reopened(self) -> None:
         pass
@@ -145,5 +144,5 @@ class LogPlace:
         line = _LINE.decode(data)
         if line.id <= self._since:
             return None
-        self._since, self._tail = line.id, None
+        self._since = line.id
         return line

@@ -1,6 +1,7 @@
 """The two transports: one blocks, one does not. They perform steps and decide nothing."""
 
 from collections.abc import AsyncGenerator, Generator
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from taskengine.client.asking import Steps
@@ -39,10 +40,12 @@ class SyncTransport:
     def __init__(self, wiring: Wiring, pace: Pace) -> None:
         self._wiring, self._pace = wiring, pace
         self._http: httpx.Client | None = None
+        self._making = Lock()
 
     def close(self) -> None:
         """Let go of the connections; again is fine, and a later request makes new ones."""
-        http, self._http = self._http, None
+        with self._making:
+            http, self._http = self._http, None
         if http is not None:
             http.close()
 
@@ -126,11 +129,12 @@ class SyncTransport:
             return None, fault_of(error)
 
     def _client(self) -> "httpx.Client":
-        if self._http is None:
-            import httpx
+        with self._making:
+            if self._http is None:
+                import httpx
 
-            self._http = httpx.Client(**self._wiring.client_options())
-        return self._http
+                self._http = httpx.Client(**self._wiring.client_options())
+            return self._http
 
 
 class AsyncTransport:

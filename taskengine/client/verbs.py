@@ -85,7 +85,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-GraphFormat = Literal["json", "mermaid", "dot", "svg"]
+GraphFormat = Literal["json", "mermaid", "dot", "svg", "ascii"]
 Order = Literal["asc", "desc"]
 
 LONGEST_WAIT_S: Final = 60.0
@@ -125,20 +125,12 @@ def _definition_text(content: "bytes | str | WorkflowDefinition") -> bytes:
 
 def workflows() -> Flow[list[WorkflowSummary]]:
     """All workflows in their current versions, by id."""
-    found: list[WorkflowSummary] = []
-    cursor: str | None = None
-    while True:
-        query = with_query(limit=100, cursor=cursor)
-        page = yield from ask(_get(api_path("workflows"), _WORKFLOWS, query))
-        found += page.items
-        if not page.has_more:
-            return found
-        cursor = page.cursor
+    return ask(_get(api_path("workflows"), _WORKFLOWS))
 
 
-def workflow(workflow_id: str) -> Flow[WorkflowDetail]:
-    """One workflow with its tasks, params and graph. Raises NotFound."""
-    return ask(_get(api_path("workflows", workflow_id), _WORKFLOW))
+def workflow(workflow_id: str, *, version: str | None = None) -> Flow[WorkflowDetail]:
+    """One workflow with its tasks, params and graph; `version` may be the beginning of one. Raises NotFound."""
+    return ask(_get(api_path("workflows", workflow_id), _WORKFLOW, with_query(version=version)))
 
 
 def versions(workflow_id: str) -> Flow[list[VersionBody]]:
@@ -163,15 +155,16 @@ def delete_workflow(workflow_id: str, *, force: bool = False) -> Flow[None]:
     )
 
 
-def export(workflow_id: str) -> Flow[str]:
+def export(workflow_id: str, *, version: str | None = None) -> Flow[str]:
     """The definition as YAML. Raises NotFound."""
-    return ask(_get(api_path("workflows", workflow_id, "export"), text, accept="*/*"))
+    return ask(_get(api_path("workflows", workflow_id, "export"), text, with_query(version=version), accept="*/*"))
 
 
-def graph(workflow_id: str, format: GraphFormat = "mermaid") -> Flow[str]:
+def graph(workflow_id: str, format: GraphFormat = "mermaid", *, version: str | None = None) -> Flow[str]:
     """The graph of a workflow as text; `json` is that of a GraphBody. Raises NotFound."""
     decode = _raw_data if format == "json" else text
-    return ask(_get(api_path("workflows", workflow_id, "graph"), decode, with_query(format=format), accept="*/*"))
+    query = with_query(format=format, version=version)
+    return ask(_get(api_path("workflows", workflow_id, "graph"), decode, query, accept="*/*"))
 
 
 def execute(
@@ -212,27 +205,32 @@ def instances(
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     search: str = "",
+    prefix: str = "",
     limit: int = 20,
     offset: int = 0,
     cursor: str | None = None,
     order: Order = "desc",
+    total: bool = False,
 ) -> Flow[Page[InstanceBody]]:
     """One page of the instances that fit all filters, the newest first.
 
-    created_after is inclusive, created_before is not. `search` is looked for in id, workflow id and error. The page's
-    `cursor` leads to the next one; `iter_instances` follows it by itself.
+    created_after is inclusive, created_before is not. `search` is looked for in id, workflow id and error, `prefix` is
+    the beginning of the id. The page's `cursor` leads to the next one; `iter_instances` follows it by itself. `total`
+    also counts all that fit.
     """
     query = with_query(
         workflow_id=workflow_id,
         status=[status] if isinstance(status, str) else list(status),
-        label=[f"{name}={value}" for name, value in (labels or {}).items()],
+        label=[f"{name}:{value}" for name, value in (labels or {}).items()],
         created_after=created_after,
         created_before=created_before,
         search=search,
+        prefix=prefix,
         limit=limit,
         offset=offset or None,
         cursor=cursor,
         order=order,
+        total=total,
     )
     return ask(_get(api_path("instances"), _INSTANCES, query))
 
@@ -310,13 +308,16 @@ def retry(instance_id: str, *, from_task: str | None = None, only_task: str | No
 
 def logs(instance_id: str, *, task: str | None = None, since: int = 0, tail: int | None = None) -> Flow[list[LogLine]]:
     """The stored lines with an id above `since`, in order; with `tail` only the last so many of them."""
+    if tail is not None and tail < 1:
+        raise InvalidInput(f"tail={tail}: it is a number of lines, 1 or more")
     found: list[LogLine] = []
+    at_once = tail if tail is not None and tail <= PAGE else None
     while True:
-        query = with_query(task=task, since=since or None, tail=tail, limit=PAGE)
+        query = with_query(task=task, since=since or None, tail=at_once, limit=PAGE)
         page = yield from ask(_get(api_path("instances", instance_id, "logs"), _LOGS, query))
         found += page.items
-        if tail is not None or not page.has_more or not page.items:
-            return found
+        if not page.has_more or not page.items:
+            return found if tail is None else found[-tail:]
         since = page.items[-1].id
 
 
@@ -354,8 +355,8 @@ def version() -> Flow[VersionInfo]:
 
 
 def health() -> Flow[HealthBody]:
-    """One word; needs no token. A server that is starting or cannot commit answers too."""
-    return ask(Call(method="GET", path="/health", decode=_HEALTH, scope="open", also=frozenset({503})))
+    """How the server is, in one word; needs no token. One that is starting or cannot commit answers too."""
+    return ask(Call(method="GET", path="/health", decode=_HEALTH, scope="open"))
 
 
 def tokens() -> Flow[list[TokenBody]]:
@@ -454,7 +455,7 @@ def _raw_data(body: bytes) -> str:
 
 _RAW: Final = msgspec.json.Decoder(Envelope[msgspec.Raw])
 _UPLOAD: Final = enveloped(UploadReply)
-_WORKFLOWS: Final = enveloped(Page[WorkflowSummary])
+_WORKFLOWS: Final = enveloped(list[WorkflowSummary])
 _WORKFLOW: Final = enveloped(WorkflowDetail)
 _VERSIONS: Final = enveloped(list[VersionBody])
 _EXECUTED: Final = enveloped(ExecuteReply)

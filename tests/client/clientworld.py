@@ -87,9 +87,7 @@ def good(data: Any, **more: Any) -> Reply:
 def problem(status: int, code: str, detail: str, **headers: str) -> Reply:
     body = ProblemBody(title="", status=status, detail=detail, code=code, message=detail)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(
-        status=status, body=msgspec.json.encode(body), content_type="application/problem+json", headers=named
-    )
+    return Reply(status=status, body=msgspec.json.encode(body), content_type="application/problem+json", headers=named)
 
 
 class ScriptedServer:
@@ -222,7 +220,9 @@ class Either:
     def __repr__(self) -> str:
         return self.kind
 
-    def ask(self, address: str | None, verb: str, *args: Any, options: dict[str, Any] | None = None, **named: Any) -> Any:
+    def ask(
+        self, address: str | None, verb: str, *args: Any, options: dict[str, Any] | None = None, **named: Any
+    ) -> Any:
         """One call with a client of its own."""
         if self.kind == "blocking":
             with Client(address, **(options or {})) as client:

@@ -22,7 +22,9 @@ def _public(kind: type) -> dict[str, object]:
 
 def _shape(method: object) -> list[tuple[str, object, object, object]]:
     assert callable(method)
-    return [(each.name, each.kind, each.default, each.annotation) for each in inspect.signature(method).parameters.values()]
+    return [
+        (each.name, each.kind, each.default, each.annotation) for each in inspect.signature(method).parameters.values()
+    ]
 
 
 def test_both_have_the_verbs_that_were_promised() -> None:
@@ -44,7 +46,9 @@ def test_every_described_verb_is_offered_under_its_name(name: str) -> None:
         method = getattr(kind, name)
         assert method.__name__ == name
         assert method.__doc__ == getattr(verbs, name).__doc__
-        assert list(inspect.signature(method).parameters)[1:] == list(inspect.signature(getattr(verbs, name)).parameters)
+        assert list(inspect.signature(method).parameters)[1:] == list(
+            inspect.signature(getattr(verbs, name)).parameters
+        )
 
 
 def test_a_verb_says_what_it_does() -> None:

@@ -139,7 +139,7 @@ def test_a_file_without_a_token_is_refused_and_not_shown(tmp_path: Path, content
 
 
 def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfiguration, match="nowhere.*No such file"):
+    with pytest.raises(InvalidConfiguration, match=r"nowhere.*No such file"):
         find_target(HERE, None, tmp_path / "nowhere", {}).token.secret()
 
 
