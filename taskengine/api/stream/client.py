@@ -60,6 +60,7 @@ class Client:
         self._queue: deque[Parcel] = deque()
         self._bytes = 0
         self._beat = False
+        self._is_cut = False
         self._waiting: asyncio.Future[None] | None = None
 
     @property
@@ -99,10 +100,12 @@ class Client:
         self._wake()
 
     def end(self, ending: Ending, *, now: bool = False) -> None:
-        """Send it away, after what is queued, or at once. The first reason stays."""
-        if self.ending is None:
+        """Send it away, after what is queued, or at once. The first reason stays, but one at once outdoes one that
+        was to wait for the queue: what was queued then is missing, and a friendly end would hide that."""
+        if self.ending is None or (now and not self._is_cut):
             self.ending = ending
         if now:
+            self._is_cut = True
             self._clear()
             if self.cut is not None:
                 self.cut()

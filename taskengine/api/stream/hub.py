@@ -66,7 +66,7 @@ class Hub:
         self._max_parcels, self._max_bytes = max_parcels, max_bytes
         self._linger_s, self._heartbeat_s, self._patience_s = linger_s, heartbeat_s, patience_s
         self._pending: list[Frame] = []
-        self._told_s = float("-inf")
+        self._told_s = self._clock.monotonic() - linger_s
         self._telling: TimerHandle | None = None
         self._sweeping: TimerHandle | None = None
         self._end_tap: Callable[[], None] | None = None
@@ -92,7 +92,10 @@ class Hub:
             self._sweep()
 
     async def stop(self, grace_s: float = 2.0) -> None:
-        """Every client is told and sent away; returns when they are gone, or after `grace_s`. Idempotent."""
+        """Every client gets what is left to tell and is sent away. Who is still there after `grace_s` is cut off.
+
+        Returns when all are gone, at the latest after twice the grace; with no grace at once. Idempotent.
+        """
         self._send_all_away()
         if self._end_tap is not None:
             self._end_tap()
@@ -295,7 +298,9 @@ class Hub:
             client.end(STOPPING, now=True)
 
     async def _until_gone(self, grace_s: float) -> None:
-        if not self._clients:
+        if grace_s <= 0:
+            self._cut_all()
+        if not self._clients or grace_s <= 0:
             return
         self._gone = asyncio.Event()
         now_s = self._clock.monotonic()

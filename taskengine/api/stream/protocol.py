@@ -32,6 +32,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             cast(dict[str, Any], self.scope["extensions"])[WIRE] = self
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # An answered refusal is a complete handshake; uvicorn logs an error and answers 500 behind it.
+            self.handshake_complete = True
+
     async def ready(self) -> None:
         await self.writable.wait()
 

@@ -11,6 +11,7 @@ from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskengine.api.parts import ApiParts
+from taskengine.api.problems import Refusal
 from taskengine.api.stream.client import Client, Ending
 from taskengine.api.stream.interest import Interest, parse_choice
 from taskengine.api.stream.present import Present
@@ -185,7 +186,10 @@ class _EventStream:
             self._parts.hub.leave(client)
 
     async def _listen(self, receive: Receive, client: Client) -> None:
-        while (await receive())["type"] != "http.disconnect":
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Refusal:  # it left, or has announced a body that does not come
             pass
         client.end(_GONE, now=True)
 
