@@ -14,8 +14,11 @@ __all__ = [
     "FAILED",
     "INTERRUPTED",
     "INVALID_DEFINITION",
+    "NOT_ALLOWED",
     "NOT_FOUND",
     "OK",
+    "TIMED_OUT",
+    "UNREACHABLE",
     "USAGE",
 ]
 
@@ -25,7 +28,9 @@ USAGE: Final = 2
 NOT_FOUND: Final = 3
 INVALID_DEFINITION: Final = 4
 CONFLICT: Final = 5
-# 6 unreachable, 7 not allowed and 8 timed out waiting come with the server.
+UNREACHABLE: Final = 6
+NOT_ALLOWED: Final = 7
+TIMED_OUT: Final = 8
 FAILED: Final = 9
 CANCELLED: Final = 10
 COMPENSATED: Final = 11

@@ -14,12 +14,13 @@ __all__ = ["show_table"]
 _GAP = "  "
 
 
-def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
-    """A head line and one line a row. Cells are cleaned here."""
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO, *, headers: bool = True) -> None:
+    """A head line, unless `headers` is false, and one line a row. Cells are cleaned here."""
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
+    shown_heads = [heads] if headers else []
+    widths = [max(map(cell_len, column)) for column in zip(*shown_heads, *cells, strict=True)]
     console = make_console(stream)
-    lines = [_line(heads, widths, "bold"), *(_line(row, widths, "") for row in cells)]
+    lines = [*(_line(row, widths, "bold") for row in shown_heads), *(_line(row, widths, "") for row in cells)]
     for line in lines:
         if is_terminal(stream):
             line.truncate(console.width, overflow="ellipsis")

@@ -1,16 +1,17 @@
 """Data on stdout, in the form that was asked for. Shapes are stable: keys are added, never renamed or left out."""
 
+import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 import click
 
-from taskengine.cli.safe import clean_json, is_clean
+from taskengine.cli.safe import clean, clean_json, is_clean
 from taskengine.cli.terminal import is_terminal
 
-__all__ = ["Format", "json_text", "output_options", "write_data", "write_text", "yaml_text"]
+__all__ = ["Format", "Output", "json_text", "output_options", "write_data", "write_text", "yaml_text"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -25,14 +26,44 @@ class Format(StrEnum):
     ID = "id"
 
 
+class Output(NamedTuple):
+    """How a command shall speak.
+
+    form     None: nothing was said, the command's own way
+    headers  whether tables have a line with the names of their columns
+    quiet    no progress and no hints on stderr; errors and warnings stay
+    """
+
+    form: Format | None = None
+    headers: bool = True
+    quiet: bool = False
+
+    def hint(self, text: str) -> None:
+        """A message to the person that may be missed."""
+        if not self.quiet:
+            from taskengine.cli.problems import say
+
+            say(text)
+
+
 def output_options(command: _Command) -> _Command:
-    """`-o` and its alias `--json`; the command gets `output: Format | None`, None when neither was given."""
-    with_json = click.option(
-        "--json", "output", flag_value=Format.JSON.value, type=Format, help="The same as `-o json`."
-    )(command)
-    return click.option(
-        "-o", "--output", "output", type=click.Choice(Format, case_sensitive=False), help="How to print the data."
-    )(with_json)
+    """`-o`, its alias `--json`, `--no-headers`, `-q`; the command gets `output: Output`."""
+
+    @functools.wraps(command)
+    def pack(*arguments: Any, output: Format | None, no_headers: bool, quiet: bool, **given: Any) -> Any:
+        return command(*arguments, output=Output(output, not no_headers, quiet), **given)
+
+    options = (
+        click.option(
+            "-o", "--output", "output", type=click.Choice(Format, case_sensitive=False), help="How to print the data."
+        ),
+        click.option("--json", "output", flag_value=Format.JSON.value, type=Format, help="The same as `-o json`."),
+        click.option("--no-headers", is_flag=True, help="Tables without the names of their columns."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress and no hints."),
+    )
+    for option in reversed(options):
+        pack = option(pack)
+    return pack  # type: ignore[return-value]
 
 
 def write_text(text: str, stream: TextIO | None = None) -> None:
@@ -43,15 +74,20 @@ def write_text(text: str, stream: TextIO | None = None) -> None:
 
 
 def write_data(
-    value: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    value: object,
     form: Format,
     *,
     table: Callable[[TextIO], None],
+    key: str = "id",
     stream: TextIO | None = None,
 ) -> None:
-    """An object, or a list of objects, of JSON shape, each with an `id`. `table` prints the form for people."""
+    """An object, or a list of objects, of JSON shape: wire bodies or mappings.
+
+    table  prints the form for people
+    key    the field that `-o id` prints; objects in which it is null are left out
+    """
     out = stream or sys.stdout
-    rows = [value] if isinstance(value, Mapping) else list(value)
+    rows = value if isinstance(value, list) else [value]
     match form:
         case Format.TABLE:
             table(out)
@@ -63,9 +99,13 @@ def write_data(
         case Format.JSONL:
             text = "\n".join(json_text(row) for row in rows)
         case Format.ID:
-            text = "\n".join(str(row["id"]) for row in rows if row["id"] is not None)
+            text = "\n".join(clean(str(found)) for row in rows if (found := _field(row, key)) is not None)
     if text:
         write_text(text, out)
+
+
+def _field(row: object, key: str) -> object:
+    return row[key] if isinstance(row, Mapping) else getattr(row, key)
 
 
 def json_text(value: object, *, pretty: bool = False) -> str:

@@ -14,11 +14,14 @@ from taskengine.errors import (
     InvalidDefinition,
     InvalidInput,
     InvalidParams,
+    NotAllowed,
     NotFound,
     Problem,
+    ServerUnreachable,
     StoreLocked,
     StoreUnavailable,
     TaskEngineError,
+    WaitTimeout,
 )
 
 __all__ = ["exit_code_of", "explain", "problem_text", "report", "say"]
@@ -30,6 +33,9 @@ _CODES: Final[Sequence[tuple[type[BaseException], int]]] = (
     (FileNotFoundError, exits.NOT_FOUND),
     (StoreLocked, exits.CONFLICT),
     (Conflict, exits.CONFLICT),
+    (ServerUnreachable, exits.UNREACHABLE),
+    (NotAllowed, exits.NOT_ALLOWED),
+    (WaitTimeout, exits.TIMED_OUT),
 )
 
 

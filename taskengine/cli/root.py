@@ -19,16 +19,18 @@ __all__ = ["COMMANDS", "LATER", "help_text", "main", "run"]
 COMMANDS: Final = {
     "run": "run a workflow file to its end, or go on with a run that was cut short",
     "validate": "check workflow files and report every problem",
-    "workflow": "look at workflow files: validate, graph",
-    "instance": "look at runs and change them: list, status, pause, resume, cancel, retry",
+    "workflow": "store definitions, look at them, start them",
+    "instance": "look at instances and change them: list, status, logs, watch, pause, cancel, retry",
+    "function": "job functions: list, show",
+    "token": "who may ask a server: create, list, revoke, rotate",
+    "node": "running servers of a store",
+    "schema": "print the JSON Schema of workflow files",
+    "completion": "print a completion script for bash, zsh or fish",
     "version": "print the version",
 }
 """What there is, with one line each, in the order of the help."""
 
-LATER: Final = frozenset(
-    {"serve", "server", "tui", "schema", "doctor", "schedule", "function", "token", "db", "config", "completion"}
-    | {"explain", "plugin", "node", "secret"}
-)
+LATER: Final = frozenset({"tui", "schedule", "db", "explain", "plugin", "secret"})
 """Names of commands that later releases bring."""
 
 _HELP: Final = """\
@@ -47,9 +49,13 @@ Options:
   -h, --help  of any command: how to use it
   --version   the same as `version`
 
+Commands ask --server URL (or $TASKENGINE_SERVER), else look into --db DSN, else ask
+the server that runs on this machine, else look through this machine's runs.
+
 Exit codes:
   0 ok, 1 error, 2 usage, 3 not found, 4 invalid definition, 5 conflict or locked,
-  9 the instance failed, 10 it was cancelled, 130 interrupted.
+  6 server unreachable, 7 not allowed, 8 timed out waiting, 9 the instance failed,
+  10 it was cancelled, 11 compensated, 12 compensation failed, 130 interrupted.
 
 Data goes to stdout, messages and progress to stderr. Runs are kept in
 $TASKENGINE_HOME, else in the XDG data folder."""
@@ -57,12 +63,16 @@ $TASKENGINE_HOME, else in the XDG data folder."""
 
 def help_text() -> str:
     """What `taskengine --help` prints."""
-    return _HELP.format(commands="\n".join(f"  {name:<9} {line}" for name, line in COMMANDS.items()))
+    return _HELP.format(commands="\n".join(f"  {name:<10}  {line}" for name, line in COMMANDS.items()))
 
 
 def main(argv: Sequence[str], ambient: "Ambient | None" = None) -> int:
     """Run one command line, without the program's name; returns the exit code. `ambient` None: a plain process."""
     arguments = list(argv)
+    if "_TASKENGINE_COMPLETE" in os.environ:
+        from taskengine.cli.completion import VARIABLE, answer
+
+        return answer(os.environ[VARIABLE])
     try:
         code = _quick(arguments)
         if code is None:

@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name in self._places or name.startswith("-"):
+        if ctx.resilient_parsing or name in self._places or name.startswith("-"):
             return super().resolve_command(ctx, args)
         if name in self._later:
             raise click.UsageError(f"{ctx.command_path} {name}: {_NOT_YET}", ctx)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from taskengine.bus import ProgressFrame
-from taskengine.cli.live.board import Board, Header
+from taskengine.api.shapes import progress_body
+from taskengine.api.stream.frames import event_frames
+from taskengine.cli.live.board import Board
 from taskengine.cli.live.status import (
     Style,
     clock_text,
@@ -21,11 +22,11 @@ from taskengine.cli.live.status import (
     task_lines,
 )
 from taskengine.clock import Micros
-from taskengine.engine.views import InstanceView, TaskView
 from taskengine.model.events import Event, EventBody, Transition
-from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.states import BUCKETS, Bucket, InstanceState, TaskMove, TaskState
+from taskengine.wire import InstanceBody, ProgressUpdate, Snapshot, StreamFrame, TaskBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 START_US = Micros(round(START.timestamp()) * 1_000_000)
@@ -38,45 +39,35 @@ def after(seconds: float) -> Micros:
     return Micros(START_US + round(seconds * 1_000_000))
 
 
-def instance(total: int, name: str = "daily-sync") -> InstanceView:
-    return InstanceView(
+def instance(total: int, name: str = "daily-sync") -> InstanceBody:
+    return InstanceBody(
         id=ONE,
-        workflow_id=WorkflowId("daily"),
+        workflow_id="daily",
         workflow_name=name,
-        version=Version("3f2a91c" + "0" * 57),
-        status=InstanceState.RUNNING,
-        progress=Progress(pending=total),
-        params={},
+        version="3f2a91c" + "0" * 57,
+        status="Running",
         run=1,
+        progress=progress_body(Progress(pending=total)),
+        params={},
         created_at=START,
         started_at=START,
-        finished_at=None,
-        duration_s=None,
-        error="",
     )
 
 
-def task(ordinal: int, name: str, *depends_on: str, reason: str = "") -> TaskView:
-    return TaskView(
+def task(name: str, *depends_on: str, reason: str = "", status: str = "Pending", attempt: int = 0) -> TaskBody:
+    return TaskBody(
         name=name,
-        ordinal=ordinal,
-        status=TaskState.PENDING,
-        attempt=0,
-        tries=0,
+        status=status,
         job="noop",
-        depends_on=depends_on,
-        started_at=None,
-        finished_at=None,
-        duration_s=None,
-        due_at=None,
-        result=None,
-        error=None,
-        reason=reason,
+        depends_on=list(depends_on),
+        attempt=attempt,
+        tries=0,
+        reason=reason or None,
     )
 
 
-def board_of(*tasks: TaskView, name: str = "daily-sync") -> Board:
-    return Board(Header(instance(len(tasks), name)), tasks)
+def board_of(*tasks: TaskBody, name: str = "daily-sync") -> Board:
+    return Board(instance(len(tasks), name), tasks)
 
 
 def event(
@@ -85,9 +76,10 @@ def event(
     state: InstanceState = InstanceState.RUNNING,
     progress: Progress = NOTHING,
     reason: str = "",
-) -> Event:
-    body = EventBody(state=state, transitions=transitions, progress=progress, reason=reason)
-    return Event(instance_id=ONE, workflow_id=WorkflowId("daily"), seq=1, at_us=after(at_s), body=body)
+) -> Sequence[StreamFrame]:
+    """The frames of one event, as every stream says them."""
+    body = EventBody(state=state, transitions=transitions, progress=progress, reason=reason, changed=True)
+    return event_frames(Event(instance_id=ONE, workflow_id=WorkflowId("daily"), seq=1, at_us=after(at_s), body=body))
 
 
 def moved(ordinal: int, name: str, state: TaskState, attempt: int = 1, reason: str = "") -> Transition:
@@ -104,9 +96,7 @@ def shown(board: Board, now_s: float, style: Style = WIDE) -> list[str]:
 
 
 def test_the_status_looks_as_promised() -> None:
-    board = board_of(
-        task(0, "calendar"), task(1, "stocks"), task(2, "load", "stocks"), task(3, "report", "load"), task(4, "mail")
-    )
+    board = board_of(task("calendar"), task("stocks"), task("load", "stocks"), task("report", "load"), task("mail"))
     board.allow_tries("load", 4)
     board.apply(event(0, moved(0, "calendar", TaskState.RUNNING), moved(1, "stocks", TaskState.RUNNING)))
     board.apply(event(0.5, moved(0, "calendar", TaskState.SUCCESS)))
@@ -126,42 +116,43 @@ def test_the_status_looks_as_promised() -> None:
 
 
 def test_progress_of_a_job_is_shown_while_it_runs() -> None:
-    board = board_of(task(0, "load"))
+    board = board_of(task("load"))
     board.apply(event(0, moved(0, "load", TaskState.RUNNING)))
-    board.apply(
-        ProgressFrame(instance_id=ONE, workflow_id=WorkflowId("w"), task="load", fraction=0.25, message="rows\x1b[2J")
+    said = ProgressUpdate(
+        instance_id=ONE, workflow_id="w", task_id="load", fraction=0.25, message="rows\x1b[2J", timestamp=START
     )
+    assert [line.name for line in board.apply([said])] == ["load"]
     assert shown(board, 1)[-1].endswith("25% rows\\x1b[2J")
     board.apply(event(2, moved(0, "load", TaskState.SUCCESS)))
     assert "25%" not in shown(board, 3)[-1]
 
 
 def test_an_ended_instance_has_a_reason_and_its_clock_stands() -> None:
-    board = board_of(task(0, "load"))
+    board = board_of(task("load"))
     board.apply(event(5, state=InstanceState.FAILED, reason="task 'load' failed"))
     assert shown(board, 500)[1].endswith("Elapsed 00:00:05")
     assert shown(board, 500)[2] == "Reason    task 'load' failed"
 
 
 def test_a_reason_that_only_names_the_move_is_not_shown() -> None:
-    assert shown(board_of(task(0, "load", reason="offer")), 0)[-1] == "  ○ load   Pending"
+    assert shown(board_of(task("load", reason="offer")), 0)[-1] == "  ○ load   Pending"
 
 
 def test_many_dependencies_are_counted() -> None:
     names = [f"t{n}" for n in range(6)]
-    board = board_of(*(task(n, name) for n, name in enumerate(names)), task(6, "last", *names))
+    board = board_of(*(task(name) for n, name in enumerate(names)), task("last", *names))
     board.apply(event(0, moved(0, "t0", TaskState.SUCCESS)))
     assert shown(board, 0)[-1].endswith("waits for t1, t2, t3 and 2 more")
 
 
 def test_wide_names_are_aligned_and_hostile_ones_cleaned() -> None:
-    lines = shown(board_of(task(0, "获取数据"), task(1, "x\x1b[31m"), task(2, "load"), name="每日\x1b]0;x\x07"), 0)
+    lines = shown(board_of(task("获取数据"), task("x\x1b[31m"), task("load"), name="每日\x1b]0;x\x07"), 0)
     assert {cell_len(line[: line.index("Pending")]) for line in lines[2:]} == {15}
     assert not any("\x1b" in line for line in lines)
 
 
 def test_where_unicode_cannot_be_written_glyphs_are_plain() -> None:
-    lines = shown(board_of(task(0, "load")), 0, Style(width=None, unicode=False))
+    lines = shown(board_of(task("load")), 0, Style(width=None, unicode=False))
     assert lines[-1] == "  o load   Pending"
 
 
@@ -170,13 +161,13 @@ def test_where_unicode_cannot_be_written_glyphs_are_plain() -> None:
     st.integers(20, 120),
 )
 def test_no_line_is_wider_than_the_terminal(names: list[str], width: int) -> None:
-    board = board_of(*(task(n, name) for n, name in enumerate(names)), name="n" * 200)
+    board = board_of(*(task(name) for n, name in enumerate(names)), name="n" * 200)
     board.apply(event(1, state=InstanceState.FAILED, reason="r" * 300))
     assert all(cell_len(line) <= width for line in shown(board, 1, Style(width=width)))
 
 
 def graph_of(states: Sequence[TaskState]) -> Board:
-    board = board_of(*(task(n, f"t{n}") for n in range(len(states))))
+    board = board_of(*(task(f"t{n}") for n in range(len(states))))
     moves = [moved(n, f"t{n}", state) for n, state in enumerate(states) if state is not TaskState.PENDING]
     counts = dict.fromkeys(Bucket, 0)
     for state in states:
@@ -225,6 +216,27 @@ def test_the_clock_counts_hours_beyond_a_day() -> None:
 
 
 def test_a_task_that_begins_and_ends_in_one_event_is_one_line_of_news() -> None:
-    board = board_of(task(0, "短"))
+    board = board_of(task("短"))
     news = board.apply(event(1, moved(0, "短", TaskState.RUNNING), moved(0, "短", TaskState.SUCCESS)))
     assert [(line.name, line.state) for line in news] == [("短", TaskState.SUCCESS)]
+
+
+def test_a_snapshot_after_a_gap_tells_what_has_changed_meanwhile() -> None:
+    board = board_of(task("a"), task("b"), task("c"))
+    board.apply(event(1, moved(0, "a", TaskState.SUCCESS)))
+    fresh = [task("a", status="Success", attempt=1), task("b", status="Failed", attempt=2), task("c")]
+    news = board.apply([Snapshot(instances=[instance(3)], tasks=fresh, timestamp=START)])
+    assert [(line.name, line.state, line.attempt) for line in news] == [("b", TaskState.FAILED, 2)]
+
+
+def test_a_snapshot_of_other_instances_changes_nothing() -> None:
+    board = board_of(task("a"))
+    assert board.apply([Snapshot(instances=[], tasks=[task("a", status="Failed", attempt=1)], timestamp=START)]) == []
+    assert shown(board, 0)[-1] == "  ○ a   Pending"
+
+
+def test_an_instance_that_runs_again_has_no_end() -> None:
+    board = board_of(task("a"))
+    board.apply(event(5, state=InstanceState.FAILED, reason="no"))
+    board.apply(event(7, state=InstanceState.RUNNING))
+    assert shown(board, 60)[1].endswith("Elapsed 00:01:00")

@@ -54,6 +54,7 @@ TASK_KEYS = [
     "waits_for",
     "result",
     "error",
+    "attempts",
 ]
 PROGRESS_KEYS = [
     "total",
@@ -65,6 +66,8 @@ PROGRESS_KEYS = [
     "skipped",
     "cancelled",
     "compensation",
+    "running_task_ids",
+    "pending_task_ids",
 ]
 
 

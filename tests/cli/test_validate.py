@@ -100,7 +100,7 @@ def test_a_graph_as_json(command: Command, workflow: Workflow) -> None:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["graph"], 2), (["graph", "absent.yaml"], 3), (["graph", "flow.yaml", "--format", "dot"], 2), (["validate"], 2)],
+    [(["graph"], 2), (["graph", "absent.yaml"], 3), (["graph", "flow.yaml", "--format", "pdf"], 2), (["validate"], 2)],
 )
 def test_wrong_use(command: Command, workflow: Workflow, words: list[str], code: int) -> None:
     workflow()

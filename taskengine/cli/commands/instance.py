@@ -1,7 +1,4 @@
-"""`taskengine instance`: look at runs and change them.
-
-Without `--db` these commands look through the folders of the runs.
-"""
+"""`taskengine instance`: look at instances and change them."""
 
 from typing import Final
 
@@ -9,12 +6,16 @@ from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command"]
 
-_LATER: Final = frozenset({"history", "logs", "fork", "signal", "watch", "diff", "approve", "reject"})
+_LATER: Final = frozenset({"fork", "signal", "diff", "approve", "reject"})
 
 command = LazyGroup(
     {
         "list": "looks:list_command",
+        "history": "looks:history_command",
         "status": "looks:status_command",
+        "events": "looks:events_command",
+        "logs": "looks:logs_command",
+        "watch": "looks:watch_command",
         "pause": "changes:pause_command",
         "resume": "changes:resume_command",
         "cancel": "changes:cancel_command",
@@ -22,6 +23,6 @@ command = LazyGroup(
     },
     _LATER,
     name="instance",
-    help="Look at runs and change them.",
-    short_help="look at runs and change them",
+    help="Look at instances and change them.",
+    short_help="look at instances and change them",
 )

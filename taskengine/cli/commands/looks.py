@@ -1,46 +1,143 @@
-"""`taskengine instance list` and `status`: their options. What they do is in `taskengine.cli.verbs.looks`."""
+"""`taskengine instance list`, `history`, `status`, `events`, `logs`, `watch`: their options."""
 
 from typing import Any
 
 import click
 
-from taskengine.cli.options import db_option, id_argument
+from taskengine.cli.completing import complete
+from taskengine.cli.options import Span, id_argument, target_options, task_option, workflow_argument
 from taskengine.cli.output import output_options
 
-__all__ = ["list_command", "status_command"]
+__all__ = [
+    "events_command",
+    "history_command",
+    "list_command",
+    "logs_command",
+    "status_command",
+    "watch_command",
+]
+
+_STATUS = click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=complete("states"),
+    help="Only those in this state, e.g. Failed; may be repeated.",
+)
+_LIMIT = click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 
 
-@click.command("list", short_help="list runs, the newest first")
-@click.option("--status", metavar="STATE", help="Only those in this state, e.g. Failed.")
-@click.option("--workflow", metavar="ID", help="Only those of this workflow.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
-@db_option
+@click.command("list", short_help="list instances, the newest first")
+@_STATUS
+@click.option("--workflow", metavar="ID", shell_complete=complete("workflows"), help="Only those of this workflow.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only with this label; may be repeated.")
+@click.option("--since", metavar="TIME", default="", help="Created in the last 2h, or since 2026-07-31T08:00Z.")
+@click.option("--search", metavar="TEXT", default="", help="With this text in id, workflow id or error.")
+@_LIMIT
+@target_options
 @output_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
-    """List runs, the newest first.
+    """List instances, the newest first.
 
     \b
-    taskengine instance list --status Failed
+    taskengine instance list --status Failed --since 1d
     taskengine instance list -o id
     """
-    from taskengine.cli.verbs import looks
+    from taskengine.cli.verbs import instances
 
-    looks.list_runs(context.obj, **options)
+    instances.list_instances(context.obj, **options)
 
 
-@click.command("status", short_help="show a run and its tasks")
+@click.command("history", short_help="list the instances of a workflow")
+@workflow_argument
+@_STATUS
+@_LIMIT
+@target_options
+@output_options
+@click.pass_context
+def history_command(context: click.Context, /, workflow_id: str, **options: Any) -> None:
+    """List the instances of one workflow, the newest first.
+
+    \b
+    taskengine instance history daily-sync --status Failed
+    """
+    from taskengine.cli.verbs import instances
+
+    instances.show_history(context.obj, workflow_id, **options)
+
+
+@click.command("status", short_help="show an instance and its tasks")
 @id_argument
-@db_option
+@target_options
 @output_options
 @click.pass_context
 def status_command(context: click.Context, /, prefix: str, **options: Any) -> None:
-    """Show a run and its tasks. ID may be the beginning of an id.
+    """Show an instance and its tasks. ID may be the beginning of an id.
 
     \b
     taskengine instance status 0192f3c1
     taskengine instance status 0192f3c1 --json
     """
-    from taskengine.cli.verbs import looks
+    from taskengine.cli.verbs import instances
 
-    looks.show_run(context.obj, prefix, **options)
+    instances.show_instance(context.obj, prefix, **options)
+
+
+@click.command("events", short_help="show what has happened to an instance")
+@id_argument
+@target_options
+@output_options
+@click.pass_context
+def events_command(context: click.Context, /, prefix: str, **options: Any) -> None:
+    """Show everything that was committed about an instance, in its order.
+
+    \b
+    taskengine instance events 0192f3c1 -o jsonl
+    """
+    from taskengine.cli.verbs import instances
+
+    instances.show_events(context.obj, prefix, **options)
+
+
+@click.command("logs", short_help="print what the tasks of an instance logged")
+@id_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on until the instance has ended; JSON then comes line by line.")
+@task_option("--task", help="Only of TASK.")
+@click.option("--tail", type=click.IntRange(0, 100_000), metavar="N", help="Only the last N lines that are there.")
+@click.option(
+    "--since", type=click.IntRange(min=0), default=0, metavar="LINE", help="Only lines behind the one with this id."
+)
+@target_options
+@output_options
+@click.pass_context
+def logs_command(context: click.Context, /, prefix: str, **options: Any) -> int:
+    """Print what the tasks of an instance logged and printed.
+
+    \b
+    taskengine instance logs 0192f3c1 --task load --tail 50
+    taskengine instance logs 0192f3c1 -f -o jsonl
+    """
+    from taskengine.cli.verbs import logs
+
+    return logs.show_logs(context.obj, prefix, **options)
+
+
+@click.command("watch", short_help="watch an instance until it has ended")
+@id_argument
+@click.option("--logs", is_flag=True, help="Show what tasks log, too.")
+@click.option("--timeout", "timeout_s", type=Span(), metavar="SPAN", help="Give up after so long, with exit code 8.")
+@target_options
+@output_options
+@click.pass_context
+def watch_command(context: click.Context, /, prefix: str, **options: Any) -> int:
+    """Watch an instance until it has ended; the exit code tells how. Ctrl-C leaves it alone.
+
+    \b
+    taskengine instance watch 0192f3c1
+    taskengine instance watch 0192f3c1 --logs --timeout 10m
+    """
+    from taskengine.cli.verbs import following
+
+    return following.watch_instance(context.obj, prefix, **options)

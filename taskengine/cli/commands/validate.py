@@ -5,14 +5,15 @@ from typing import Any
 
 import click
 
+from taskengine.cli.options import app_option
 from taskengine.cli.output import output_options
 
 __all__ = ["command"]
 
 
 @click.command("validate", short_help="check workflow files and report every problem")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--app", "apps", multiple=True, metavar="FILE", help="A Python file with jobs; may be repeated.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@app_option
 @output_options
 def command(files: Sequence[str], **options: Any) -> int:
     """Check workflow files. `-` reads stdin.

@@ -1,20 +1,27 @@
-"""What is known of one instance while it is watched: a snapshot, kept up to date by frames of the bus. Pure.
+"""What is known of one instance while it is watched: a snapshot, kept up to date by frames. Pure.
 
-Painters read it: the live table of a terminal, the plain lines of a pipe, the table of `instance status`.
+It speaks the bodies and frames of `taskengine.wire`, so an engine in this process, a server and a database are all the
+same to it. Painters read it: the live table of a terminal, the plain lines of a pipe, the table of `instance status`.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taskengine.bus import Frame, LogFrame, ProgressFrame
 from taskengine.clock import Micros
-from taskengine.model.events import Event, Transition
 from taskengine.model.states import BUCKETS, INSTANCE_FINAL, Bucket, InstanceState, TaskMove, TaskState
-
-if TYPE_CHECKING:
-    from taskengine.engine.views import InstanceView, TaskView
+from taskengine.wire import (
+    InstanceBody,
+    InstanceDetail,
+    InstanceStatus,
+    ProgressBody,
+    ProgressUpdate,
+    Snapshot,
+    StreamFrame,
+    TaskBody,
+    TaskStatus,
+)
 
 __all__ = ["Board", "Header", "Line"]
 
@@ -30,10 +37,15 @@ class Header:
 
     __slots__ = ("error", "finished_us", "instance_id", "progress", "started_us", "state", "title", "version")
 
-    def __init__(self, view: "InstanceView") -> None:
-        self.instance_id, self.title, self.version = view.id, view.workflow_name, view.version
-        self.state, self.progress, self.error = view.status, view.progress, view.error
-        self.started_us, self.finished_us = _micros(view.started_at), _micros(view.finished_at)
+    def __init__(self, body: InstanceBody) -> None:
+        self.instance_id, self.title, self.version = body.id, body.workflow_name, body.version
+        self.state, self.progress, self.error = InstanceState(body.status), body.progress, body.error_message or ""
+        self.started_us, self.finished_us = _micros(body.started_at), _micros(body.finished_at)
+
+    @property
+    def settled(self) -> int:
+        """Tasks that have ended."""
+        return self.progress.total - self.progress.running - self.progress.pending
 
 
 class Line:
@@ -67,47 +79,38 @@ class Line:
 
 
 class Board:
-    """The instance and its tasks by ordinal.
+    """The instance and its tasks in definition order.
 
     tries_allowed  by task name: attempts that its definition allows, where that is known
     """
 
-    def __init__(self, header: Header, tasks: Iterable["TaskView"]) -> None:
+    def __init__(self, instance: InstanceBody, tasks: Iterable[TaskBody]) -> None:
         self.lines: dict[int, Line] = {}
         self._by_name: dict[str, Line] = {}
         self._in_bucket: dict[Bucket, dict[int, Line]] = {bucket: {} for bucket in Bucket}
         self._recent: deque[Line] = deque(maxlen=_RECENT)
-        self.load(header, tasks)
+        self.load(instance, tasks)
 
-    def load(self, header: Header, tasks: Iterable["TaskView"]) -> None:
-        """Begin again from a snapshot: at first, and after frames were lost."""
-        self.header = header
-        for view in tasks:
-            line = self._line(view.ordinal, view.name)
-            self._place(line, view.status)
-            # Where nobody gave a reason the row names the move, which the state tells already.
-            line.attempt, line.reason = view.attempt, "" if view.reason in _MOVES else view.reason
-            line.started_us, line.finished_us = _micros(view.started_at), _micros(view.finished_at)
-            line.depends_on = view.depends_on
+    @classmethod
+    def of(cls, detail: InstanceDetail) -> "Board":
+        return cls(detail, detail.tasks)
+
+    def load(self, instance: InstanceBody, tasks: Iterable[TaskBody]) -> list[Line]:
+        """Begin again from a snapshot: at first, and after frames were lost. Gives the lines that changed."""
+        self.header = Header(instance)
+        return [line for task in tasks if (line := self._load_task(task)) is not None]
 
     def allow_tries(self, name: str, tries: int) -> None:
         """The definition says how many attempts a task may have."""
         if name in self._by_name:
             self._by_name[name].tries_allowed = tries
 
-    def apply(self, frame: Frame) -> list[Line]:
-        """Take a frame in. Gives the lines that changed; log lines change nothing."""
-        match frame:
-            case Event():
-                return self._apply_event(frame)
-            case ProgressFrame():
-                line = self._by_name.get(frame.task)
-                if line is None:
-                    return []
-                line.note = f"{frame.fraction:.0%} {frame.message}".strip()
-                return [line]
-            case LogFrame():
-                return []
+    def apply(self, frames: Iterable[StreamFrame]) -> list[Line]:
+        """Take in frames that belong together. Gives each line that changed once; log lines change nothing."""
+        changed: dict[Line, None] = {}
+        for frame in frames:
+            changed |= dict.fromkeys(self._apply(frame))
+        return list(changed)
 
     def first(self, bucket: Bucket, limit: int) -> list[Line]:
         """Up to `limit` lines of a bucket, in the order in which they came into it."""
@@ -138,35 +141,72 @@ class Board:
         line = self._by_name.get(name)
         return line is not None and line.bucket in (Bucket.RUNNING, Bucket.PENDING)
 
-    def _apply_event(self, event: Event) -> list[Line]:
-        header, body = self.header, event.body
-        header.state, header.progress = body.state, body.progress
-        if header.started_us is None and body.state is InstanceState.RUNNING:
-            header.started_us = event.at_us
-        if body.state in INSTANCE_FINAL:
-            header.finished_us = event.at_us
-        if body.reason:
-            header.error = body.reason
-        # A short task makes two moves in one event, and is one line of news.
-        return list(dict.fromkeys([self._move(transition, event.at_us) for transition in body.transitions]))
+    def _load_task(self, task: TaskBody) -> Line | None:
+        """None when the line is as it was."""
+        line = self._line(task.name)
+        state, attempt = TaskState(task.status), task.attempt
+        is_news = (line.state, line.attempt) != (state, attempt)
+        self._place(line, state)
+        # Where nobody gave a reason the row names the move, which the state tells already.
+        line.attempt, line.reason = attempt, "" if task.reason in _MOVES else task.reason or ""
+        line.started_us, line.finished_us = _micros(task.started_at), _micros(task.finished_at)
+        line.depends_on = task.depends_on
+        return line if is_news else None
 
-    def _move(self, transition: Transition, at_us: Micros) -> Line:
-        line = self._line(transition.ordinal, transition.task)
-        self._place(line, transition.state)
-        line.attempt, line.reason = transition.attempt, transition.reason
-        if transition.state is TaskState.RUNNING:
-            line.started_us, line.finished_us, line.note = at_us, None, ""
-        elif line.bucket is not Bucket.RUNNING and transition.state not in _NOT_BEGUN:
-            line.finished_us = at_us
+    def _apply(self, frame: StreamFrame) -> list[Line]:
+        match frame:
+            case TaskStatus():
+                self._count(frame.progress)
+                return [self._move(frame)]
+            case InstanceStatus():
+                self._change(frame)
+            case ProgressUpdate():
+                return self._note(frame)
+            case Snapshot():
+                own = [body for body in frame.instances if body.id == self.header.instance_id]
+                return [line for body in own for line in self.load(body, frame.tasks)]
+            case _:
+                pass
+        return []
+
+    def _count(self, progress: ProgressBody | None) -> None:
+        if progress is not None:
+            self.header.progress = progress
+
+    def _change(self, frame: InstanceStatus) -> None:
+        header, state, at_us = self.header, InstanceState(frame.status), _known_micros(frame.timestamp)
+        self._count(frame.progress)
+        header.state = state
+        if header.started_us is None and state is InstanceState.RUNNING:
+            header.started_us = at_us
+        header.finished_us = at_us if state in INSTANCE_FINAL else None
+        if frame.error:
+            header.error = frame.error
+
+    def _note(self, frame: ProgressUpdate) -> list[Line]:
+        line = self._by_name.get(frame.task_id)
+        if line is None:
+            return []
+        line.note = f"{frame.fraction:.0%} {frame.message}".strip()
+        return [line]
+
+    def _move(self, frame: TaskStatus) -> Line:
+        line, state = self._line(frame.task_id), TaskState(frame.status)
+        self._place(line, state)
+        line.attempt, line.reason = frame.attempt, frame.error or ""
+        if state is TaskState.RUNNING:
+            line.started_us, line.finished_us, line.note = _known_micros(frame.timestamp), None, ""
+        elif line.bucket is not Bucket.RUNNING and state not in _NOT_BEGUN:
+            line.finished_us = _known_micros(frame.timestamp)
             self._recent.append(line)
         return line
 
-    def _line(self, ordinal: int, name: str) -> Line:
-        line = self.lines.get(ordinal)
+    def _line(self, name: str) -> Line:
+        line = self._by_name.get(name)
         if line is None:
-            line = self.lines[ordinal] = Line(ordinal, name)
-            self._by_name[name] = line
-            self._in_bucket[line.bucket][ordinal] = line
+            line = Line(len(self.lines), name)
+            self.lines[line.ordinal] = self._by_name[name] = line
+            self._in_bucket[line.bucket][line.ordinal] = line
         return line
 
     def _place(self, line: Line, state: TaskState) -> None:
@@ -177,4 +217,8 @@ class Board:
 
 
 def _micros(at: datetime | None) -> Micros | None:
-    return None if at is None else Micros(round(at.timestamp() * 1_000_000))
+    return None if at is None else _known_micros(at)
+
+
+def _known_micros(at: datetime) -> Micros:
+    return Micros(round(at.timestamp() * 1_000_000))

@@ -14,17 +14,26 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from taskengine.bus import LogFrame
 from taskengine.cli.live.board import Board, Line
 from taskengine.cli.live.status import Style, end_lines, fitting_lines, header_lines, tally, task_lines
 from taskengine.cli.safe import clean, clean_lines
 from taskengine.cli.terminal import is_animated, is_terminal, make_console, speaks_unicode
 from taskengine.clock import Micros
 from taskengine.model.states import Bucket, TaskState
+from taskengine.wire import LogUpdate
 
-__all__ = ["LivePainter", "Painter", "PlainPainter", "make_painter", "show_end", "show_status"]
+__all__ = [
+    "LEVEL_COLOURS",
+    "LivePainter",
+    "Painter",
+    "PlainPainter",
+    "SilentPainter",
+    "make_painter",
+    "show_end",
+    "show_status",
+]
 
-_LEVEL_COLOURS: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
+LEVEL_COLOURS: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red", "stderr": "yellow"}
 
 
 class Painter(Protocol):
@@ -34,7 +43,7 @@ class Painter(Protocol):
         """These tasks have moved since the last call, in this order."""
         ...
 
-    def log(self, frame: LogFrame) -> None:
+    def log(self, frame: LogUpdate) -> None:
         """A job has logged a line, and the person wants to see them."""
         ...
 
@@ -47,11 +56,27 @@ class Painter(Protocol):
         ...
 
 
-def make_painter(stream: TextIO) -> Painter:
+def make_painter(stream: TextIO, *, quiet: bool = False) -> Painter:
     """The painter for what stderr is."""
+    if quiet:
+        return SilentPainter()
     console = make_console(stream)
     unicode = speaks_unicode(stream)
     return LivePainter(console, unicode) if is_animated(stream) else PlainPainter(console, unicode)
+
+
+class SilentPainter:
+    """Shows nothing."""
+
+    def changed(self, board: Board, lines: Sequence[Line], now_us: Micros) -> None: ...
+
+    def log(self, frame: LogUpdate) -> None: ...
+
+    def paint(self, board: Board, now_us: Micros) -> None: ...
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        yield
 
 
 class PlainPainter:
@@ -65,7 +90,7 @@ class PlainPainter:
             if line.bucket not in (Bucket.RUNNING, Bucket.PENDING) or line.state is TaskState.RETRYING:
                 self._console.print(task_lines(board, [line], now_us, self._style)[0])
 
-    def log(self, frame: LogFrame) -> None:
+    def log(self, frame: LogUpdate) -> None:
         self._console.print(_log_text(frame))
 
     def paint(self, board: Board, now_us: Micros) -> None:
@@ -93,7 +118,7 @@ class LivePainter:
     def changed(self, board: Board, lines: Sequence[Line], now_us: Micros) -> None:
         """Nothing: the next `paint` shows it."""
 
-    def log(self, frame: LogFrame) -> None:
+    def log(self, frame: LogUpdate) -> None:
         self._console.print(_log_text(frame))
 
     def paint(self, board: Board, now_us: Micros) -> None:
@@ -172,10 +197,10 @@ def _show(board: Board, lines: Sequence[Line], now_us: Micros, stream: TextIO) -
     console.print(Text("\n").join(shown), soft_wrap=True)
 
 
-def _log_text(frame: LogFrame) -> Text:
-    colour = _LEVEL_COLOURS.get(frame.level.lower(), "")
+def _log_text(frame: LogUpdate) -> Text:
+    colour = LEVEL_COLOURS.get(frame.level.lower(), "")
     first, *more = clean_lines(frame.message).rstrip("\n").split("\n")
-    text = Text.assemble(("  " + clean(frame.task), "bold"), f" {frame.level.lower():<7} ", (first, colour))
+    text = Text.assemble(("  " + clean(frame.task_id), "bold"), f" {frame.level.lower():<7} ", (first, colour))
     for line in more:
         text.append(f"\n    {line}", colour)
     return text

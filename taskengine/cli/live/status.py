@@ -6,7 +6,6 @@ Everything from outside goes through `clean`; lines are rich `Text`, never marku
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from msgspec.structs import astuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
@@ -90,7 +89,7 @@ def header_lines(header: Header, now_us: Micros, style: Style) -> list[Text]:
     first = Text.assemble("Instance  ", header.instance_id, "   Workflow  ", clean(header.title))
     first.append(f" (v {header.version[:7]})", "dim")
     second = Text.assemble("Status    ", (f"{state.value:<12}", _STATE_COLOURS.get(state, "bold yellow")))
-    second.append(f"   Progress  {progress.settled}/{progress.total} ({progress.percent}%)")
+    second.append(f"   Progress  {header.settled}/{progress.total} ({progress.percent}%)")
     second.append(f"   Elapsed {clock_text(elapsed_us)}")
     lines = [style.fit(first), style.fit(second)]
     if header.error and state not in (InstanceState.SUCCESS, InstanceState.RUNNING):
@@ -183,8 +182,8 @@ def tally(board: Board, hidden: int, style: Style) -> Text:
     """The line below a table that does not show all: how many are where."""
     progress = board.header.progress
     text = Text(f"  … {hidden:,} more of {progress.total:,}:", "dim")
-    for bucket, count in zip(Bucket, astuple(progress), strict=True):
-        if count:
+    for bucket in Bucket:
+        if count := getattr(progress, bucket.value):
             text.append(f"  {count:,} {_BUCKET_GLYPHS[bucket]}", _COLOURS[bucket])
     return style.fit(text)
 

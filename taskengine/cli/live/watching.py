@@ -1,78 +1,74 @@
-"""Following an instance on the bus until it has come to an end, a pause or a quarantine."""
+"""Following an instance, wherever its news come from, until it rests."""
 
-import asyncio
-import contextlib
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, Protocol
 
-from taskengine.bus import Gap, LogFrame, Subscription
-from taskengine.cli.live.board import Board, Header
-from taskengine.cli.live.painters import Painter
+from taskengine.cli.live.board import Board
 from taskengine.clock import Clock
-from taskengine.engine.engine import Engine
-from taskengine.model.ids import InstanceId
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.wire import LogUpdate, StreamFrame
 
-__all__ = ["AT_REST", "make_board", "watch"]
+if TYPE_CHECKING:
+    from taskengine.cli.live.painters import Painter
 
-AT_REST: Final = INSTANCE_FINAL | {InstanceState.PAUSED, InstanceState.QUARANTINED}
+__all__ = ["AT_END", "AT_REST", "PATIENCE_S", "Feed", "watch"]
+
+AT_END: Final = INSTANCE_FINAL | {InstanceState.QUARANTINED}
+"""States that only a command of somebody can leave, and that have an exit code."""
+
+AT_REST: Final = AT_END | {InstanceState.PAUSED}
 """States in which nothing more happens by itself."""
 
+PATIENCE_S: Final = 1.0
+"""How long a feed may wait for news: the elapsed time goes on meanwhile."""
+
 _FRAME_S: Final = 0.1
-_IDLE_S: Final = 1.0
 
 
-async def make_board(engine: Engine, instance_id: InstanceId, tries_allowed: Mapping[str, int]) -> Board:
-    """A board from what is committed. `tries_allowed` by task name, where it is known."""
-    board = Board(Header(await engine.get_instance(instance_id)), await engine.get_tasks(instance_id))
-    for name, tries in tries_allowed.items():
-        board.allow_tries(name, tries)
-    return board
+class Feed(Protocol):
+    """News of one instance."""
+
+    async def news(self) -> list[StreamFrame]:
+        """What has come since the last call; waits for it, at most `PATIENCE_S`. Empty: nothing is new.
+
+        Where something was lost there is a snapshot. Raises when there will be no more news.
+        """
+        ...
 
 
 async def watch(
-    engine: Engine, board: Board, frames: Subscription, painter: Painter, clock: Clock, *, logs: bool
+    feed: Feed, board: Board, painter: "Painter", clock: Clock, *, logs: bool, rest: Collection[InstanceState] = AT_REST
 ) -> None:
     """Keep the board and its painter up to date, at most ten times a second, until the instance rests.
 
-    frames  of this instance alone, subscribed to before the board was made
-    logs    show what jobs log
-    Raises Unavailable when the engine ends before.
+    logs  show what jobs log
+    Raises what the feed raises.
     """
     painter.paint(board, clock.now_us())
-    while True:
-        await _news(frames)
-        gap = _take(board, frames, painter, clock, logs=logs)
-        if gap or frames.closed:
-            await _reload(engine, board)
+    while board.header.state not in rest:
+        for group in _groups(await feed.news()):
+            _take(group, board, painter, clock, logs=logs)
         painter.paint(board, clock.now_us())
-        if board.header.state in AT_REST:
-            return
-        await clock.sleep(_FRAME_S)
+        if board.header.state not in rest:
+            await clock.sleep(_FRAME_S)
 
 
-async def _news(frames: Subscription) -> None:
-    """Until there is a frame; at most a second, because the elapsed time goes on."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_IDLE_S):
-            await frames.wait()
-
-
-def _take(board: Board, frames: Subscription, painter: Painter, clock: Clock, *, logs: bool) -> bool:
-    """Everything that is there goes to the board; returns whether something was lost."""
-    gap = False
-    for frame in frames.drain():
-        if isinstance(frame, Gap):
-            gap = True
-        elif isinstance(frame, LogFrame):
-            if logs:
+def _take(group: list[StreamFrame], board: Board, painter: "Painter", clock: Clock, *, logs: bool) -> None:
+    if logs:
+        for frame in group:
+            if isinstance(frame, LogUpdate):
                 painter.log(frame)
-        else:
-            painter.changed(board, board.apply(frame), clock.now_us())
-    return gap
+    if lines := board.apply(group):
+        painter.changed(board, lines, clock.now_us())
 
 
-async def _reload(engine: Engine, board: Board) -> None:
-    """After a loss: what is committed is the truth."""
-    instance_id = board.header.instance_id
-    board.load(Header(await engine.get_instance(instance_id)), await engine.get_tasks(instance_id))
+def _groups(frames: Iterable[StreamFrame]) -> Iterator[list[StreamFrame]]:
+    """Frames of one number together: a short task makes two moves in one event, and is one line of news."""
+    group: list[StreamFrame] = []
+    for frame in frames:
+        group.append(frame)
+        if not getattr(frame, "more", False):
+            yield group
+            group = []
+    if group:
+        yield group

@@ -3,21 +3,41 @@
 import os
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Final
 
-from taskengine.definition import read_file, read_yaml
+from taskengine.definition import MAX_BYTES, read_json, read_yaml
 from taskengine.model.definition import WorkflowDefinition
 
-__all__ = ["STDIN", "known_jobs", "load_definition"]
+__all__ = ["STDIN", "is_file", "known_jobs", "load_definition", "read_content", "read_source"]
 
 STDIN: Final = "-"
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+
+
+def is_file(place: str) -> bool:
+    """Whether a file is meant, where the id of a workflow may stand, too. What looks like a path is none of those."""
+    return place == STDIN or os.sep in place or Path(place).suffix.lower() in _SUFFIXES or os.path.isfile(place)
+
+
+def read_source(path: str) -> tuple[bytes, str]:
+    """What the file says, and the name that positions are told with. Raises OSError."""
+    if path == STDIN:
+        return sys.stdin.buffer.read(), "<stdin>"
+    name = os.path.normpath(path)
+    with open(name, "rb") as stream:
+        return stream.read(MAX_BYTES + 1), name
+
+
+def read_content(content: bytes, name: str, jobs: Collection[str] | None) -> WorkflowDefinition:
+    """The checked definition; JSON if the name says so. Raises InvalidDefinition with every problem."""
+    read = read_json if name.lower().endswith(".json") else read_yaml
+    return read(content, file=name, jobs=jobs)
 
 
 def load_definition(path: str, jobs: Collection[str] | None) -> WorkflowDefinition:
-    """The checked definition. Raises InvalidDefinition with every problem, OSError."""
-    if path == STDIN:
-        return read_yaml(sys.stdin.buffer.read(), file="<stdin>", jobs=jobs)
-    return read_file(os.path.normpath(path), jobs=jobs)
+    """The checked definition of a file, or of stdin. Raises InvalidDefinition, OSError."""
+    return read_content(*read_source(path), jobs)
 
 
 def known_jobs(apps: Sequence[str]) -> Collection[str]:

@@ -1,6 +1,7 @@
 """Which instance a command is about: by the beginning of its id among the runs of this machine, or in one database."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,9 @@ from taskengine.cli.problems import say
 from taskengine.clock import Micros, seconds
 from taskengine.engine.views import InstanceView
 from taskengine.errors import InvalidConfiguration, InvalidInput, NotFound, StoreError
-from taskengine.model.ids import InstanceId, WorkflowId
+from taskengine.model.ids import InstanceId
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
-from taskengine.store.interface import InstanceQuery
+from taskengine.store.interface import ALL_INSTANCES, InstanceQuery
 
 __all__ = ["find_instance", "list_instances", "newest_unfinished", "prune"]
 
@@ -43,7 +44,7 @@ async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[Run
     """
     busy: tuple[RunRecord, InstanceView] | None = None
     unfinished = frozenset(InstanceState) - INSTANCE_FINAL - {InstanceState.QUARANTINED}
-    async for record, view in list_instances(runs, dsn, ambient, states=unfinished):
+    async for record, view in list_instances(runs, dsn, ambient, InstanceQuery(states=unfinished)):
         if not runs.is_locked(record):
             return record, view
         busy = busy or (record, view)
@@ -53,27 +54,21 @@ async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[Run
 
 
 async def list_instances(
-    runs: Runs,
-    dsn: str,
-    ambient: Ambient,
-    *,
-    states: Collection[InstanceState] = (),
-    workflow: str | None = None,
+    runs: Runs, dsn: str, ambient: Ambient, query: InstanceQuery = ALL_INSTANCES
 ) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
     """Newest first. A run that cannot be read is named on stderr and passed over."""
     if dsn:
-        async for pair in _list_store(runs, dsn, ambient, states, workflow):
+        async for pair in _list_store(runs, dsn, ambient, query):
             yield pair
         return
     for record in runs.all():
         try:
-            view = await _look_at(record, ambient)
+            view = await _look_at(record, ambient, query)
         except (StoreError, InvalidConfiguration) as error:
             say(f"Warning: run {record.id} cannot be read: {error}")
             continue
-        if view is None or (states and view.status not in states) or (workflow and view.workflow_id != workflow):
-            continue
-        yield record, view
+        if view is not None:
+            yield record, view
 
 
 async def prune(runs: Runs, ambient: Ambient) -> None:
@@ -91,15 +86,14 @@ async def prune(runs: Runs, ambient: Ambient) -> None:
             runs.remove(record)
 
 
-async def _look_at(record: RunRecord, ambient: Ambient) -> InstanceView | None:
-    """None when the run died before its first commit."""
+async def _look_at(record: RunRecord, ambient: Ambient, query: InstanceQuery = ALL_INSTANCES) -> InstanceView | None:
+    """None when it is not what is asked for, or when the run died before its first commit."""
     if not _may_have_store(record):
         return None
     async with looking(record.dsn, ambient) as look:
-        try:
-            return await look.reading.instance(record.id)
-        except NotFound:
-            return None
+        # Its store may be one that it shares with others.
+        found = await look.reading.instances(msgspec.structs.replace(query, prefix=record.id), limit=1)
+    return found[0] if found else None
 
 
 def _may_have_store(record: RunRecord) -> bool:
@@ -119,24 +113,21 @@ async def _find_in_store(runs: Runs, prefix: str, dsn: str, ambient: Ambient) ->
 
 
 async def _list_store(
-    runs: Runs, dsn: str, ambient: Ambient, states: Collection[InstanceState], workflow: str | None
+    runs: Runs, dsn: str, ambient: Ambient, query: InstanceQuery
 ) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
     async with looking(dsn, ambient) as look:
-        offset = 0
+        after: tuple[Micros, InstanceId] | None = None
         while True:
-            views = await look.reading.history(
-                None if workflow is None else WorkflowId(workflow),
-                list(states),
-                limit=_PAGE,
-                offset=offset,
-                descending=True,
-            )
+            views = await look.reading.instances(query, limit=_PAGE, after=after)
             for view in views:
-                created_us = Micros(round(view.created_at.timestamp() * 1_000_000))
-                yield _record(runs, view.id, dsn, created_us), view
+                after = (_micros(view.created_at), view.id)
+                yield _record(runs, view.id, dsn, after[0]), view
             if len(views) < _PAGE:
                 return
-            offset += _PAGE
+
+
+def _micros(at: datetime) -> Micros:
+    return Micros(round(at.timestamp() * 1_000_000))
 
 
 def _record(runs: Runs, instance_id: InstanceId, dsn: str, created_us: Micros) -> RunRecord:

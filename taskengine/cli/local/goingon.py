@@ -9,37 +9,23 @@ from taskengine.ambient import Ambient
 from taskengine.cli.local.reading import looking
 from taskengine.cli.local.runs import RunRecord, Runs
 from taskengine.cli.local.work import Change, Ending, Watching, make_builder, work
+from taskengine.cli.options import EngineOptions
 from taskengine.engine.engine import Engine
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId
 from taskengine.model.states import InstanceState
 
-__all__ = ["EngineFlags", "engine_flags", "go_on", "lift_pause", "tries_allowed"]
+__all__ = ["absolute", "go_on", "lift_pause", "tries_allowed"]
 
 
-class EngineFlags(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line said about the engine. Empty or None: what the run was started with.
-
-    apps    absolute paths
-    follow  show what tasks log
-    """
-
-    apps: tuple[str, ...] = ()
-    workers: int | None = None
-    follow: bool = False
-
-
-def engine_flags(apps: Sequence[str], workers: int | None, follow: bool) -> EngineFlags:
-    """From the options of a command; job files are found from the current folder."""
-    return EngineFlags(apps=tuple(os.path.abspath(app) for app in apps), workers=workers, follow=follow)
-
-
-async def go_on(ambient: Ambient, runs: Runs, record: RunRecord, flags: EngineFlags, begin: Change) -> Ending:
+async def go_on(
+    ambient: Ambient, runs: Runs, record: RunRecord, engine: EngineOptions, begin: Change, *, quiet: bool
+) -> Ending:
     """Run the instance until it rests, with the job files it was started with. Raises StoreLocked and the like."""
-    record = _remember(runs, record, flags)
+    record = _remember(runs, record, engine)
     async with looking(record.dsn, ambient) as look:
         definition = await look.definition_of(record.id)
-    watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=flags.follow)
+    watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=engine.follow, quiet=quiet)
     builder = make_builder(ambient, record.dsn, record.apps, record.workers)
     return await work(builder, begin, watching, ambient.clock)
 
@@ -57,9 +43,15 @@ def tries_allowed(definition: WorkflowDefinition | None) -> Mapping[str, int]:
     return {task.name: task.retry.count + 1 for task in tasks if task.retry is not None}
 
 
-def _remember(runs: Runs, record: RunRecord, flags: EngineFlags) -> RunRecord:
+def absolute(apps: Sequence[str]) -> tuple[str, ...]:
+    """Job files are found from the current folder, now and by whoever goes on with the run."""
+    return tuple(os.path.abspath(app) for app in apps)
+
+
+def _remember(runs: Runs, record: RunRecord, engine: EngineOptions) -> RunRecord:
     """Files and workers that are given now count from now on."""
-    changed = msgspec.structs.replace(record, apps=flags.apps or record.apps, workers=flags.workers or record.workers)
+    apps = absolute(engine.apps)
+    changed = msgspec.structs.replace(record, apps=apps or record.apps, workers=engine.workers or record.workers)
     if changed != record and runs.get(record.id) is not None:
         runs.save(changed)
     return changed

@@ -3,23 +3,22 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from taskengine.ambient import Ambient
-from taskengine.bus import Frame, Subscription
 from taskengine.cli.live.board import Board
 from taskengine.cli.live.interrupts import interrupts_cancel
 from taskengine.cli.live.painters import make_painter, show_end
-from taskengine.cli.live.watching import make_board, watch
+from taskengine.cli.live.watching import watch
+from taskengine.cli.local.listening import BusFeed, look_at
 from taskengine.cli.problems import say
 from taskengine.cli.terminal import is_animated
 from taskengine.clock import Clock
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
-from taskengine.engine.views import InstanceView, TaskView
 from taskengine.model.ids import InstanceId
+from taskengine.wire import InstanceDetail
 
 __all__ = ["Change", "Ending", "Watching", "change_once", "make_builder", "work"]
 
@@ -32,19 +31,19 @@ class Watching(msgspec.Struct, frozen=True, kw_only=True):
 
     tries_allowed  by task name: attempts that the definition allows
     logs           show what jobs log
+    quiet          show nothing
     """
 
     instance_id: InstanceId
     tries_allowed: Mapping[str, int] = {}
     logs: bool = False
+    quiet: bool = False
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How the instance was when it came to rest; all empty when somebody interrupted it before."""
+    """How the instance was when it came to rest; None when somebody interrupted it before."""
 
-    view: InstanceView | None = None
-    tasks: Sequence[TaskView] = ()
-    result: Mapping[str, Any] = {}
+    detail: InstanceDetail | None = None
 
 
 def make_builder(ambient: Ambient, dsn: str, apps: Sequence[str], workers: int | None) -> EngineBuilder:
@@ -73,9 +72,9 @@ async def work(builder: EngineBuilder, begin: Change, watching: Watching, clock:
     engine = builder.with_on_fatal(on_fatal).build()
     board: list[Board] = []
     with interrupts_cancel(task, drawing=is_animated(sys.stderr)) as interrupts:
-        frames = engine.bus.subscribe(_about(watching.instance_id))
+        feed = BusFeed(engine, watching.instance_id, clock)
         try:
-            ending = await _until_rest(engine, begin, watching, frames, board, clock)
+            ending = await _until_rest(engine, begin, watching, feed, board, clock)
         except asyncio.CancelledError:
             if fatal:
                 say("The engine cannot go on. What was committed is safe; `taskengine run --resume` goes on with it.")
@@ -88,7 +87,8 @@ async def work(builder: EngineBuilder, begin: Change, watching: Watching, clock:
             ending = Ending()
         finally:
             await engine.stop()
-        _show_last(board, frames, clock)
+        if not watching.quiet:
+            _show_last(board, feed, clock)
     return ending
 
 
@@ -97,36 +97,27 @@ async def change_once(builder: EngineBuilder, instance_id: InstanceId, change: C
     async with builder.with_recovery(False).build() as engine:
         await change(engine, instance_id)
         await engine.wait_until_resting(instance_id)
-        return await _ending(engine, instance_id)
+        return Ending(detail=await look_at(engine, instance_id))
 
 
 async def _until_rest(
-    engine: Engine, begin: Change, watching: Watching, frames: Subscription, board: list[Board], clock: Clock
+    engine: Engine, begin: Change, watching: Watching, feed: BusFeed, board: list[Board], clock: Clock
 ) -> Ending:
     """`board` gets the one board: it is shown at the end, also of an interrupted run."""
-    instance_id, painter = watching.instance_id, make_painter(sys.stderr)
+    instance_id, painter = watching.instance_id, make_painter(sys.stderr, quiet=watching.quiet)
     # From the beginning: what jobs print must not get between the lines of the table.
     with painter.showing():
         await engine.start()
         await begin(engine, instance_id)
-        board.append(await make_board(engine, instance_id, watching.tries_allowed))
-        await watch(engine, board[0], frames, painter, clock, logs=watching.logs)
-    return await _ending(engine, instance_id)
+        board.append(Board.of(await look_at(engine, instance_id)))
+        for name, tries in watching.tries_allowed.items():
+            board[0].allow_tries(name, tries)
+        await watch(feed, board[0], painter, clock, logs=watching.logs)
+    return Ending(detail=await look_at(engine, instance_id))
 
 
-async def _ending(engine: Engine, instance_id: InstanceId) -> Ending:
-    view, tasks = await engine.get_instance(instance_id), await engine.get_tasks(instance_id)
-    return Ending(view=view, tasks=tasks, result=await engine.result(instance_id))
-
-
-def _about(instance_id: InstanceId) -> Callable[[Frame], bool]:
-    return lambda frame: frame.instance_id == instance_id
-
-
-def _show_last(board: Sequence[Board], frames: Subscription, clock: Clock) -> None:
+def _show_last(board: Sequence[Board], feed: BusFeed, clock: Clock) -> None:
     """The final table, with what happened while the engine stopped."""
     for each in board:
-        for frame in frames.drain():
-            if not hasattr(frame, "dropped"):
-                each.apply(frame)
+        each.apply(feed.rest())
         show_end(each, clock.now_us(), sys.stderr)

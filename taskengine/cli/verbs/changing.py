@@ -1,63 +1,38 @@
 """What `taskengine instance pause`, `cancel`, `resume` and `retry` do."""
 
-import asyncio
-from collections.abc import Collection, Sequence
-
 from taskengine.ambient import Ambient
-from taskengine.cli.local.finding import find_instance
-from taskengine.cli.local.goingon import EngineFlags, engine_flags, go_on
-from taskengine.cli.local.runs import RunRecord, Runs
-from taskengine.cli.local.work import Change, Ending, change_once, make_builder
-from taskengine.cli.output import Format
-from taskengine.cli.safe import clean_lines
-from taskengine.cli.stdio import stdout_kept_for_data
-from taskengine.cli.verbs.report import report_ending, show_ending
-from taskengine.engine.engine import Engine
-from taskengine.errors import NotFound
-from taskengine.model.ids import InstanceId
-from taskengine.model.spelling import did_you_mean
-from taskengine.model.states import InstanceState
-from taskengine.telemetry.logs import set_up_logging
+from taskengine.cli import exits
+from taskengine.cli.options import EngineOptions, Where
+from taskengine.cli.output import Format, Output
+from taskengine.cli.targets.choosing import choose_for
+from taskengine.cli.targets.interface import Ended, Target
+from taskengine.cli.verbs.following import follow
+from taskengine.cli.verbs.report import report_end, show_detail
 
 __all__ = ["cancel", "pause", "resume", "retry"]
 
 
-def pause(ambient: Ambient | None, prefix: str, *, now: bool, dsn: str, output: Format | None) -> None:
+def pause(ambient: Ambient | None, prefix: str, *, now: bool, where: Where, output: Output) -> None:
     """`now` also interrupts what runs."""
-
-    async def change(engine: Engine, instance_id: InstanceId) -> None:
-        await engine.pause_instance(instance_id, now=now)
-
-    _change(ambient or Ambient(), prefix, dsn, output, change)
-
-
-def cancel(ambient: Ambient | None, prefix: str, *, reason: str, dsn: str, output: Format | None) -> None:
-    async def change(engine: Engine, instance_id: InstanceId) -> None:
-        await engine.cancel_instance(instance_id, reason)
-
-    _change(ambient or Ambient(), prefix, dsn, output, change)
+    ambient = ambient or Ambient()
+    with choose_for(where, prefix, ambient) as (target, instance_id):
+        detail = target.pause(instance_id, now=now)
+        show_detail(detail, output.form or Format.TABLE, ambient.clock)
+        output.hint(f"Go on with it:  taskengine instance resume {instance_id}{target.flags}")
 
 
-def resume(
-    ambient: Ambient | None,
-    prefix: str,
-    *,
-    apps: Sequence[str],
-    workers: int | None,
-    follow: bool,
-    log_level: str,
-    dsn: str,
-    output: Format | None,
-) -> int:
-    """One that was only cut short is going on as soon as the engine starts. Raises Conflict for one that has ended."""
+def cancel(ambient: Ambient | None, prefix: str, *, reason: str, where: Where, output: Output) -> None:
+    ambient = ambient or Ambient()
+    with choose_for(where, prefix, ambient) as (target, instance_id):
+        show_detail(target.cancel(instance_id, reason), output.form or Format.TABLE, ambient.clock)
 
-    async def change(engine: Engine, instance_id: InstanceId) -> None:
-        view = await engine.get_instance(instance_id)
-        if view.status not in (InstanceState.PENDING, InstanceState.RUNNING):
-            await engine.resume_instance(instance_id)
 
-    set_up_logging(log_level, clean_lines)
-    return _go_on(ambient or Ambient(), prefix, dsn, engine_flags(apps, workers, follow), output, change)
+def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, where: Where, output: Output) -> int:
+    """Raises Conflict for one that has ended."""
+    ambient = ambient or Ambient()
+    with choose_for(where, prefix, ambient) as (target, instance_id):
+        ended = target.resume(instance_id, engine, quiet=output.quiet)
+        return _report(ambient, target, instance_id, ended, engine, output)
 
 
 def retry(
@@ -66,50 +41,26 @@ def retry(
     from_task: str | None,
     only_task: str | None,
     *,
-    apps: Sequence[str],
-    workers: int | None,
-    follow: bool,
-    log_level: str,
-    dsn: str,
-    output: Format | None,
+    engine: EngineOptions,
+    where: Where,
+    output: Output,
 ) -> int:
     """What failed, or `from_task` and all below, or `only_task`. Raises NotFound for a task that is not there."""
-    task = from_task if from_task is not None else only_task
-
-    async def change(engine: Engine, instance_id: InstanceId) -> None:
-        if task is not None:
-            _must_have(task, [view.name for view in await engine.get_tasks(instance_id)])
-        await engine.retry_instance(instance_id, from_task=from_task, only_task=only_task)
-
-    set_up_logging(log_level, clean_lines)
-    return _go_on(ambient or Ambient(), prefix, dsn, engine_flags(apps, workers, follow), output, change)
+    ambient = ambient or Ambient()
+    with choose_for(where, prefix, ambient) as (target, instance_id):
+        ended = target.retry(instance_id, from_task, only_task, engine, quiet=output.quiet)
+        return _report(ambient, target, instance_id, ended, engine, output)
 
 
-def _must_have(task: str, names: Collection[str]) -> None:
-    if task not in names:
-        raise NotFound("task", task, did_you_mean(task, names).removeprefix(", "))
-
-
-def _go_on(ambient: Ambient, prefix: str, dsn: str, flags: EngineFlags, output: Format | None, change: Change) -> int:
-    runs = Runs()
-
-    async def find_and_go_on() -> tuple[RunRecord, Ending]:
-        record, _ = await find_instance(runs, prefix, dsn, ambient)
-        return record, await go_on(ambient, runs, record, flags, change)
-
-    with stdout_kept_for_data():
-        record, ending = asyncio.run(find_and_go_on())
-    return report_ending(ending, record, output, ambient.clock)
-
-
-def _change(ambient: Ambient, prefix: str, dsn: str, output: Format | None, change: Change) -> None:
-    async def find_and_change() -> Ending:
-        record, _ = await find_instance(Runs(), prefix, dsn, ambient)
-        # With its job files, although nothing of it is wanted to run: a task that was offered may start before the
-        # command is heard, and must find its function.
-        return await change_once(make_builder(ambient, record.dsn, record.apps, record.workers), record.id, change)
-
-    set_up_logging("warning", clean_lines)
-    with stdout_kept_for_data():
-        ending = asyncio.run(find_and_change())
-    show_ending(ending, output or Format.TABLE, ambient.clock)
+def _report(
+    ambient: Ambient, target: Target, instance_id: str, ended: Ended, engine: EngineOptions, output: Output
+) -> int:
+    """What a server goes on with is followed only where somebody asked for it."""
+    if ended.ran:
+        return report_end(ended.detail, instance_id, target.flags, output, ambient.clock)
+    if engine.follow:
+        return follow(ambient, target, instance_id, logs=True, output=output)
+    assert ended.detail is not None, "a server always answers"
+    show_detail(ended.detail, output.form or Format.TABLE, ambient.clock)
+    output.hint(f"It goes on. Watch it:  taskengine instance watch {instance_id}{target.flags}")
+    return exits.OK

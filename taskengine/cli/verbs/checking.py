@@ -7,7 +7,7 @@ import msgspec
 
 from taskengine.cli import exits
 from taskengine.cli.local.definitions import known_jobs, load_definition
-from taskengine.cli.output import Format, write_data, write_text
+from taskengine.cli.output import Format, Output, write_data, write_text
 from taskengine.cli.problems import exit_code_of, explain, say
 from taskengine.cli.safe import clean
 from taskengine.errors import InvalidDefinition, TaskEngineError
@@ -18,15 +18,17 @@ __all__ = ["validate"]
 _Report = dict[str, Any]
 
 
-def validate(files: Sequence[str], *, apps: Sequence[str], output: Format | None) -> int:
+def validate(files: Sequence[str], *, apps: Sequence[str], output: Output) -> int:
     """A report on each file to stdout; as text the problems go to stderr. The exit code."""
     jobs = known_jobs(apps)
     reports, codes = [], []
     for file in files:
-        report, code = _check(file, jobs, quiet=output not in (None, Format.TABLE))
+        report, code = _check(file, jobs, quiet=output.form not in (None, Format.TABLE))
         reports.append(report)
         codes.append(code)
-    write_data(reports, output or Format.TABLE, table=lambda stream: write_text("\n".join(map(_line, reports)), stream))
+    write_data(
+        reports, output.form or Format.TABLE, table=lambda stream: write_text("\n".join(map(_line, reports)), stream)
+    )
     return exits.INVALID_DEFINITION if exits.INVALID_DEFINITION in codes else max(codes)
 
 

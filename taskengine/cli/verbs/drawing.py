@@ -1,36 +1,27 @@
 """What `taskengine workflow graph` does: the graph of a definition as text that other tools draw."""
 
-import sys
 from collections.abc import Sequence
-from typing import Any
 
-from taskengine.cli.local.definitions import known_jobs, load_definition
-from taskengine.cli.output import json_text, write_text
-from taskengine.cli.terminal import is_terminal
-from taskengine.definition import to_mermaid
-from taskengine.model.definition import WorkflowDefinition, canonical_form, version_of
+from taskengine.ambient import Ambient
+from taskengine.api.shapes import graph_body
+from taskengine.cli.local.definitions import is_file, known_jobs, load_definition
+from taskengine.cli.options import Where
+from taskengine.cli.output import write_text
+from taskengine.cli.targets.choosing import choose
+from taskengine.cli.targets.drawing import draw
+from taskengine.errors import InvalidConfiguration
+from taskengine.model.definition import canonical_form, version_of
 
-__all__ = ["draw", "graph_data"]
-
-
-def draw(file: str, *, apps: Sequence[str], form: str) -> None:
-    """`form`: mermaid or json. Without job files any job name will do: a drawing runs nothing."""
-    definition = load_definition(file, known_jobs(apps) if apps else None)
-    if form == "json":
-        write_text(json_text(graph_data(definition), pretty=is_terminal(sys.stdout)))
-    else:
-        write_text(to_mermaid(definition).rstrip())
+__all__ = ["draw_graph"]
 
 
-def graph_data(definition: WorkflowDefinition) -> dict[str, Any]:
-    """Nodes in definition order; an edge leads from a dependency to its dependent."""
-    return {
-        "id": definition.id,
-        "name": definition.title,
-        "version": version_of(canonical_form(definition)),
-        "nodes": [
-            {"name": task.name, "job": task.job, "trigger": task.trigger.value, "when": task.when or None}
-            for task in definition.tasks
-        ],
-        "edges": [{"from": before, "to": task.name} for task in definition.tasks for before in task.depends_on],
-    }
+def draw_graph(ambient: Ambient | None, place: str, *, apps: Sequence[str], form: str, where: Where) -> None:
+    """Of a file, or of a stored workflow. Without job files any job name will do: a drawing runs nothing."""
+    if is_file(place):
+        definition = load_definition(place, known_jobs(apps) if apps else None)
+        write_text(draw(definition, graph_body(definition, version_of(canonical_form(definition))), form))
+        return
+    if apps:
+        raise InvalidConfiguration(f"--app belongs to a file, and {place} is the id of a stored workflow")
+    with choose(where, ambient) as target:
+        write_text(target.graph(place, form))

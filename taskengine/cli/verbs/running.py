@@ -8,13 +8,14 @@ from typing import Any, Final
 from taskengine.ambient import Ambient
 from taskengine.cli.local.definitions import STDIN, load_definition
 from taskengine.cli.local.finding import find_instance, newest_unfinished, prune
-from taskengine.cli.local.goingon import EngineFlags, engine_flags, go_on, lift_pause, tries_allowed
+from taskengine.cli.local.goingon import absolute, go_on, lift_pause, tries_allowed
 from taskengine.cli.local.runs import RunRecord, Runs, lasting_dsn
 from taskengine.cli.local.work import Ending, Watching, make_builder, work
-from taskengine.cli.output import Format
+from taskengine.cli.options import EngineOptions
+from taskengine.cli.output import Output
 from taskengine.cli.safe import clean_lines
 from taskengine.cli.stdio import stdout_kept_for_data
-from taskengine.cli.verbs.report import report_ending
+from taskengine.cli.verbs.report import report_run
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
 from taskengine.model.definition import WorkflowDefinition
@@ -29,85 +30,67 @@ NEWEST: Final = ""
 
 
 def run(
-    ambient: Ambient | None,
-    file: str,
-    params: Sequence[str],
-    *,
-    apps: Sequence[str],
-    workers: int | None,
-    follow: bool,
-    log_level: str,
-    dsn: str,
-    output: Format | None,
+    ambient: Ambient | None, file: str, params: Sequence[str], *, engine: EngineOptions, dsn: str, output: Output
 ) -> int:
     """`params` as `name=value`. Returns the exit code; raises what is wrong with the input."""
-    set_up_logging(log_level, clean_lines)
+    set_up_logging(engine.log_level, clean_lines)
     ambient = ambient or Ambient()
     with stdout_kept_for_data():
-        record, ending = _start(ambient, file, params, dsn, engine_flags(apps, workers, follow))
-    return report_ending(ending, record, output, ambient.clock)
+        record, ending = _start(ambient, file, params, dsn, engine, quiet=output.quiet)
+    return report_run(ending.detail, record, output, ambient.clock)
 
 
-def resume(
-    ambient: Ambient | None,
-    prefix: str,
-    *,
-    apps: Sequence[str],
-    workers: int | None,
-    follow: bool,
-    log_level: str,
-    dsn: str,
-    output: Format | None,
-) -> int:
+def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, dsn: str, output: Output) -> int:
     """Go on with the run whose id begins so. Returns the exit code."""
-    set_up_logging(log_level, clean_lines)
+    set_up_logging(engine.log_level, clean_lines)
     ambient = ambient or Ambient()
     with stdout_kept_for_data():
-        record, ending = asyncio.run(_resume(ambient, prefix, dsn, engine_flags(apps, workers, follow)))
-    return report_ending(ending, record, output, ambient.clock)
+        record, ending = asyncio.run(_resume(ambient, prefix, dsn, engine, quiet=output.quiet))
+    return report_run(ending.detail, record, output, ambient.clock)
 
 
 def _start(
-    ambient: Ambient, file: str, params: Sequence[str], dsn: str, flags: EngineFlags
+    ambient: Ambient, file: str, params: Sequence[str], dsn: str, engine: EngineOptions, *, quiet: bool
 ) -> tuple[RunRecord, Ending]:
     """Whatever can be wrong with the input is found before anything is made."""
-    runs = Runs()
+    runs, apps = Runs(), absolute(engine.apps)
     record = runs.plan(
         InstanceId(ambient.ids.uuid7()),
         ambient.clock.now_us(),
         dsn=lasting_dsn(dsn) if dsn else None,
-        apps=flags.apps,
-        workers=flags.workers,
+        apps=apps,
+        workers=engine.workers,
         file="" if file == STDIN else os.path.abspath(file),
     )
-    builder = make_builder(ambient, record.dsn or dsn, flags.apps, flags.workers)
+    builder = make_builder(ambient, record.dsn or dsn, apps, engine.workers)
     definition = load_definition(file, builder.build().registry.names())
     given = parse_assignments(definition.params, params)
     bind_params(definition.params, given)
     if record.dsn:
         runs.create(record)
-    return record, asyncio.run(_run(ambient, runs, record, builder, definition, given, flags))
+    watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=engine.follow, quiet=quiet)
+    return record, asyncio.run(_run(ambient, runs, builder, definition, given, watching))
 
 
 async def _run(
     ambient: Ambient,
     runs: Runs,
-    record: RunRecord,
     builder: EngineBuilder,
     definition: WorkflowDefinition,
     params: Mapping[str, Any],
-    flags: EngineFlags,
+    watching: Watching,
 ) -> Ending:
     await prune(runs, ambient)
 
     async def begin(engine: Engine, instance_id: InstanceId) -> None:
         await engine.execute_workflow(definition, params, instance_id=instance_id)
 
-    watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=flags.follow)
     return await work(builder, begin, watching, ambient.clock)
 
 
-async def _resume(ambient: Ambient, prefix: str, dsn: str, flags: EngineFlags) -> tuple[RunRecord, Ending]:
+async def _resume(
+    ambient: Ambient, prefix: str, dsn: str, engine: EngineOptions, *, quiet: bool
+) -> tuple[RunRecord, Ending]:
     """An instance that has ended already is only shown."""
     runs = Runs()
     if prefix == NEWEST:
@@ -115,4 +98,4 @@ async def _resume(ambient: Ambient, prefix: str, dsn: str, flags: EngineFlags) -
     else:
         record, _ = await find_instance(runs, prefix, dsn, ambient)
 
-    return record, await go_on(ambient, runs, record, flags, lift_pause)
+    return record, await go_on(ambient, runs, record, engine, lift_pause, quiet=quiet)

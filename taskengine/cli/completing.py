@@ -1,0 +1,88 @@
+"""What a shell can offer behind a word: names that a server, a database or the runs of this machine know.
+
+Whoever pressed the key waits: at most a second, and nothing is said of what goes wrong. Only text that a shell takes
+for one plain word is offered, since it lands on a command line.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import click
+    from click.shell_completion import CompletionItem
+
+    from taskengine.cli.targets.interface import Target
+
+__all__ = ["complete"]
+
+_PLAIN: Final = re.compile(r"[\w][\w.:/@+-]*")
+_LIMIT: Final = 100
+
+Offers = Callable[["click.Context", "click.Parameter", str], "list[CompletionItem]"]
+
+
+def complete(kind: str) -> Offers:
+    """For `shell_complete` of a parameter: `workflows`, `instances`, `tasks`, `functions`, `tokens` or `states`."""
+
+    def offer(context: "click.Context", parameter: "click.Parameter", begun: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        try:
+            found = list(_names(kind, context, begun))
+        except Exception:
+            return []  # a key was pressed, no question was asked: there is nobody to tell
+        shown = [(name, note) for name, note in found if _PLAIN.fullmatch(name)]
+        matching = [(name, note) for name, note in shown if name.lower().startswith(begun.lower())]
+        return [CompletionItem(name, help=_note(note)) for name, note in matching[:_LIMIT]]
+
+    return offer
+
+
+def _note(text: str) -> str | None:
+    from taskengine.cli.safe import one_line
+
+    return one_line(text, 60).replace("\t", " ") or None
+
+
+def _names(kind: str, context: "click.Context", begun: str) -> Iterable[tuple[str, str]]:
+    """Names with a note on each."""
+    if kind == "states":
+        from taskengine.model.states import InstanceState
+
+        return [(state.value, "") for state in InstanceState]
+    target = _target(context)
+    try:
+        return _ask(target, kind, context, begun)
+    finally:
+        target.close()
+
+
+def _ask(target: "Target", kind: str, context: "click.Context", begun: str) -> list[tuple[str, str]]:
+    match kind:
+        case "workflows":
+            return [(each.id, each.name) for each in target.workflows()]
+        case "instances":
+            return [(each.id, f"{each.workflow_id} {each.status}") for each in _instances(target, begun)]
+        case "tasks":
+            detail = target.detail(target.find(context.params["prefix"]))
+            return [(each.name, each.status) for each in detail.tasks]
+        case "functions":
+            return [(each.name, each.signature) for each in target.functions(())]
+        case _:
+            return [(each.id, each.name) for each in target.tokens() if each.revoked_at is None]
+
+
+def _instances(target: "Target", begun: str) -> Iterable[Any]:
+    from taskengine.cli.targets.interface import Wanted
+
+    return target.instances(Wanted(search=begun.lower()), _LIMIT)
+
+
+def _target(context: "click.Context") -> "Target":
+    from taskengine.ambient import Ambient
+    from taskengine.cli.options import Where
+    from taskengine.cli.targets.choosing import target_of
+
+    given = {name: context.params.get(name) or "" for name in Where._fields}
+    return target_of(Where(**given), Ambient(), hurried=True)

@@ -1,0 +1,280 @@
+"""A server as a target."""
+
+import contextlib
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+
+from taskengine.cli.live.watching import AT_END, PATIENCE_S
+from taskengine.cli.options import EngineOptions
+from taskengine.cli.problems import say
+from taskengine.cli.targets.interface import Ended, Wanted
+from taskengine.client import AsyncClient, Client, Patience
+from taskengine.clock import Clock
+from taskengine.errors import (
+    InvalidConfiguration,
+    InvalidInput,
+    NotFound,
+    ServerUnreachable,
+    TaskEngineError,
+    WaitTimeout,
+)
+from taskengine.model.states import InstanceState
+from taskengine.wire import (
+    ExecuteReply,
+    FunctionBody,
+    InstanceBody,
+    InstanceDetail,
+    LogLine,
+    NodeBody,
+    Scope,
+    StreamFrame,
+    TokenBody,
+    TokenCreated,
+    UploadReply,
+    VersionBody,
+    WorkflowDetail,
+    WorkflowSummary,
+)
+
+__all__ = ["Remote"]
+
+_WHOLE_ID: Final = 36
+_PAGE: Final = 100
+_PIECE_S: Final = 60.0
+_SEARCHED: Final = 1000
+"""Instances that are looked through for the beginning of an id."""
+_HURRIED: Final = Patience(connect_s=0.5, read_s=0.7, total_s=0.0, refused_s=0.0)
+_MANY: Final = 10_000
+"""Frames that may wait to be shown before the stream is left unread for a moment."""
+
+
+class Remote:
+    """`named`: somebody said which server; else it is the one of this machine."""
+
+    lasts = shared = True
+
+    def __init__(self, address: str, token_file: str, clock: Clock, *, named: bool, hurried: bool = False) -> None:
+        self._clock = clock
+        self._address, self._token_file = address, token_file or None
+        self._client = Client(address, token_file=self._token_file, patience=_HURRIED if hurried else None)
+        self.place = f"the server {address}"
+        self.flags = f" --server {shlex.quote(address)}" if named else ""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def find(self, prefix: str) -> str:
+        wanted = prefix.lower()
+        if len(wanted) == _WHOLE_ID:
+            return wanted
+        found = self._beginning_with(wanted) if wanted else []
+        if not found:
+            raise NotFound("instance", prefix, f"`taskengine instance list{self.flags}` shows what there is")
+        if len(found) > 1:
+            shown = "\n  ".join(found[:10])
+            raise InvalidInput(f"several instances begin with {prefix}; type more of the id:\n  {shown}")
+        return found[0]
+
+    def _beginning_with(self, prefix: str) -> list[str]:
+        """The server looks for the text everywhere in an instance; ids that begin so are among what it finds."""
+        found: list[str] = []
+        for number, body in enumerate(self._client.iter_instances(search=prefix)):
+            if body.id.startswith(prefix):
+                found.append(body.id)
+            if len(found) > 10 or number > _SEARCHED:
+                break
+        return found
+
+    # -- workflows
+
+    def upload(self, content: bytes, name: str) -> UploadReply:
+        return self._client.upload(content)
+
+    def workflows(self) -> list[WorkflowSummary]:
+        return self._client.workflows()
+
+    def workflow(self, workflow_id: str) -> WorkflowDetail:
+        return self._client.workflow(workflow_id)
+
+    def versions(self, workflow_id: str) -> list[VersionBody]:
+        return self._client.versions(workflow_id)
+
+    def export(self, workflow_id: str) -> str:
+        return self._client.export(workflow_id)
+
+    def graph(self, workflow_id: str, form: str) -> str:
+        from taskengine.cli.targets.drawing import draw
+        from taskengine.definition import read_yaml
+
+        body = self._client.workflow(workflow_id)
+        # Drawn here and not there: all forms then look the same from everywhere.
+        return draw(read_yaml(self._client.export(workflow_id)), body.graph, form)
+
+    def delete_workflow(self, workflow_id: str, *, force: bool) -> None:
+        self._client.delete_workflow(workflow_id, force=force)
+
+    def execute(self, workflow_id: str, params: Mapping[str, Any], key: str | None) -> ExecuteReply:
+        return self._client.execute(workflow_id, params, idempotency_key=key or "")
+
+    # -- instances
+
+    def instances(self, wanted: Wanted, limit: int) -> list[InstanceBody]:
+        found: list[InstanceBody] = []
+        pages = self._client.iter_instances(
+            workflow_id=wanted.workflow_id,
+            status=wanted.statuses,
+            labels=wanted.labels,
+            created_after=wanted.since,
+            search=wanted.search,
+            limit=min(limit, _PAGE),
+        )
+        for body in pages:
+            found.append(body)
+            if len(found) == limit:
+                break
+        return found
+
+    def detail(self, instance_id: str) -> InstanceDetail:
+        return self._client.detail(instance_id)
+
+    def tries_allowed(self, detail: InstanceDetail) -> Mapping[str, int]:
+        """Of the current version only: earlier ones cannot be asked for."""
+        from taskengine.cli.local.goingon import tries_allowed
+        from taskengine.definition import read_yaml
+
+        with contextlib.suppress(TaskEngineError):
+            workflow = self._client.workflow(detail.workflow_id)
+            if workflow.version == detail.version:
+                return tries_allowed(read_yaml(self._client.export(detail.workflow_id)))
+        return {}
+
+    def logs(self, instance_id: str, *, task: str | None, since: int, tail: int | None) -> list[LogLine]:
+        return self._client.logs(instance_id, task=task, since=since, tail=tail)
+
+    def follow_logs(self, instance_id: str, *, task: str | None, since: int) -> Iterator[LogLine]:
+        return self._client.follow_logs(instance_id, task=task, since=since)
+
+    def events(self, instance_id: str) -> Iterator[StreamFrame]:
+        return iter(self._client.events(instance_id))
+
+    @contextlib.asynccontextmanager
+    async def feed(self, instance_id: str) -> AsyncIterator["StreamFeed"]:
+        feed = StreamFeed()
+        async with AsyncClient(self._address, token_file=self._token_file) as client:
+            stream = client.stream(instance_id=instance_id, on_state=feed.tell)
+            async with contextlib.aclosing(stream), anyio.create_task_group() as group:
+                group.start_soon(feed.read, stream)
+                try:
+                    yield feed
+                finally:
+                    group.cancel_scope.cancel()
+
+    def pause(self, instance_id: str, *, now: bool) -> InstanceDetail:
+        self._client.pause(instance_id, now=now)
+        return self.detail(instance_id)
+
+    def cancel(self, instance_id: str, reason: str) -> InstanceDetail:
+        self._client.cancel(instance_id, reason=reason)
+        return self.detail(instance_id)
+
+    def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended:
+        _refuse_engine(engine)
+        self._client.resume(instance_id)
+        return Ended(detail=self.detail(instance_id), ran=False)
+
+    def retry(
+        self, instance_id: str, from_task: str | None, only_task: str | None, engine: EngineOptions, *, quiet: bool
+    ) -> Ended:
+        _refuse_engine(engine)
+        self._client.retry(instance_id, from_task=from_task, only_task=only_task)
+        return Ended(detail=self.detail(instance_id), ran=False)
+
+    def wait(self, instance_id: str, timeout_s: float | None) -> None:
+        begun_s = self._clock.monotonic()
+        while True:
+            left_s = _PIECE_S if timeout_s is None else timeout_s - (self._clock.monotonic() - begun_s)
+            body = self._client.instance(instance_id, wait=max(0.0, min(left_s, _PIECE_S)))
+            if InstanceState(body.status) in AT_END:
+                return
+            if left_s <= _PIECE_S and timeout_s is not None:
+                raise WaitTimeout(f"instance {instance_id} is {body.status} and did not end within {timeout_s:g} s")
+
+    def is_abandoned(self, instance_id: str) -> bool:
+        return False
+
+    # -- the engine itself
+
+    def functions(self, apps: Sequence[str]) -> list[FunctionBody]:
+        if apps:
+            raise InvalidConfiguration("--app: the server has the jobs that it was started with")
+        return self._client.functions()
+
+    def nodes(self) -> list[NodeBody]:
+        return self._client.nodes()
+
+    def tokens(self) -> list[TokenBody]:
+        return self._client.tokens()
+
+    def create_token(self, name: str, scope: Scope, expires_in: float | None) -> TokenCreated:
+        return self._client.create_token(name, scope, expires_in=expires_in)
+
+    def revoke_token(self, token_id: str) -> None:
+        self._client.revoke_token(token_id)
+
+    def rotate_token(self) -> None:
+        self._client.rotate_token()
+
+
+class StreamFeed:
+    """What a stream says, gathered for who looks now and then."""
+
+    def __init__(self) -> None:
+        self._frames: list[StreamFrame] = []
+        self._woken, self._room = anyio.Event(), anyio.Event()
+        self._end: Exception | None = None
+        self._lost = False
+
+    async def read(self, stream: AsyncGenerator[StreamFrame, None]) -> None:
+        """Takes everything; how the stream ends is told by `news`."""
+        try:
+            async for frame in stream:
+                self._frames.append(frame)
+                self._woken.set()
+                if len(self._frames) >= _MANY:
+                    self._room = anyio.Event()
+                    await self._room.wait()
+            self._end = ServerUnreachable("", "the stream ended")
+        except TaskEngineError as error:
+            self._end = error
+        self._woken.set()
+
+    def tell(self, state: str, detail: str) -> None:
+        """Says that the connection is lost, and that it is there again."""
+        if state == "reconnecting" and not self._lost:
+            say(f"Connection lost: {detail}")
+        if state == "connected" and self._lost:
+            say("Connected again.")
+        self._lost = state == "reconnecting"
+
+    async def news(self) -> list[StreamFrame]:
+        if not self._frames and self._end is not None:
+            raise self._end
+        if not self._frames:
+            self._woken = anyio.Event()
+            with anyio.move_on_after(PATIENCE_S):
+                await self._woken.wait()
+        found, self._frames = self._frames, []
+        self._room.set()
+        return found
+
+
+def _refuse_engine(engine: EngineOptions) -> None:
+    """`--follow` is the watcher's, all else is for an engine in this process."""
+    strange = [flag for flag in engine.typed if flag != "--follow"]
+    if strange:
+        raise InvalidConfiguration(
+            f"{', '.join(strange)}: the server runs the tasks, with the jobs and workers that it was started with"
+        )
