@@ -1,6 +1,7 @@
 """The two transports: one blocks, one does not. They perform steps and decide nothing."""
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -110,10 +111,13 @@ class SyncTransport:
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
+        # A context manager in every release of websockets; a plain connection only in some.
+        held = ExitStack()
         try:
-            return _SyncSocketFeed(connect(**self._wiring.socket_options(request))), Opened()
+            socket = held.enter_context(connect(**self._wiring.socket_options(request)))
         except (OSError, WebSocketException) as error:
             return None, refusal_of(error)
+        return _SyncSocketFeed(socket, held), Opened()
 
     def _open_lines(self, request: Request) -> tuple[SyncFeed | None, Opened | Answer | Fault]:
         import httpx
@@ -242,8 +246,8 @@ def _is_feed(response: "httpx.Response") -> bool:
 
 
 class _SyncSocketFeed:
-    def __init__(self, socket: "SyncSocket") -> None:
-        self._socket = socket
+    def __init__(self, socket: "SyncSocket", held: ExitStack) -> None:
+        self._socket, self._held = socket, held
 
     def receive(self) -> bytes | Closed | Fault:
         from websockets.exceptions import ConnectionClosed
@@ -254,7 +258,7 @@ class _SyncSocketFeed:
             return end_of(error)
 
     def close(self) -> None:
-        self._socket.close()
+        self._held.close()
 
 
 class _AsyncSocketFeed:

@@ -18,6 +18,10 @@ __all__ = ["Wiring", "answer_of", "end_of", "refusal_of"]
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Bytes of one message: the snapshot of an instance with 100,000 tasks fits."""
 
+GOODBYE_S: Final = 0.25
+"""For the other side's goodbye when we leave a stream. websockets does not read while its queue is full, so that who
+leaves a busy stream would wait for all of it, in vain."""
+
 
 class Wiring:
     """Of one client. Certificates are those that the system trusts, or of `ca_file`.
@@ -63,7 +67,7 @@ class Wiring:
             "proxy": None if self._local else True,
             "compression": None if self._local else "deflate",
             "open_timeout": self._patience.connect_s,
-            "close_timeout": self._patience.connect_s,
+            "close_timeout": GOODBYE_S,
             "ping_interval": self._patience.ping_s,
             "ping_timeout": self._patience.ping_s,
             "max_size": MAX_FRAME,

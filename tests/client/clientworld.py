@@ -157,6 +157,8 @@ def _read_request(stream: Any) -> Seen | None:
 
 def _encoded(reply: Reply) -> bytes:
     headers = {"content-type": reply.content_type, "content-length": str(len(reply.body)), **reply.headers}
+    if "transfer-encoding" in headers:
+        del headers["content-length"]
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {reply.status} Said\r\n{lines}\r\n".encode() + reply.body
 
