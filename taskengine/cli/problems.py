@@ -38,6 +38,9 @@ _CODES: Final[Sequence[tuple[type[BaseException], int]]] = (
     (WaitTimeout, exits.TIMED_OUT),
 )
 
+_LISTS: Final = {"workflow": "workflow list", "function": "function list", "token": "token list"}
+"""Where the names of a kind of thing are shown; all else belongs to an instance."""
+
 
 def say(text: str) -> None:
     """A message to the person, cleaned, on stderr."""
@@ -94,7 +97,7 @@ def _locked(error: StoreLocked) -> str:
 
 
 def _missing(error: NotFound) -> str:
-    hint = "" if error.hint else "; `taskengine instance list` shows what there is"
+    hint = "" if error.hint else f"; `taskengine {_LISTS.get(error.kind, 'instance list')}` shows what there is"
     return f"Error: {error}{hint}"
 
 

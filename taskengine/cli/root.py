@@ -18,12 +18,16 @@ __all__ = ["COMMANDS", "LATER", "help_text", "main", "run"]
 
 COMMANDS: Final = {
     "run": "run a workflow file to its end, or go on with a run that was cut short",
+    "serve": "run a server: the API, the engine, everything",
     "validate": "check workflow files and report every problem",
     "workflow": "store definitions, look at them, start them",
     "instance": "look at instances and change them: list, status, logs, watch, pause, cancel, retry",
     "function": "job functions: list, show",
     "token": "who may ask a server: create, list, revoke, rotate",
     "node": "running servers of a store",
+    "server": "start: the same as serve",
+    "config": "look at the settings of a server: show",
+    "doctor": "check configuration, database and machine, and say how to mend",
     "schema": "print the JSON Schema of workflow files",
     "completion": "print a completion script for bash, zsh or fish",
     "version": "print the version",
@@ -41,6 +45,7 @@ A durable workflow engine. Try:
   taskengine run workflow.yaml -p name=value
   taskengine run --resume
   taskengine instance list
+  taskengine serve
 
 Commands:
 {commands}

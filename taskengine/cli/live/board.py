@@ -88,6 +88,7 @@ class Board:
         self.lines: dict[int, Line] = {}
         self._by_name: dict[str, Line] = {}
         self._in_bucket: dict[Bucket, dict[int, Line]] = {bucket: {} for bucket in Bucket}
+        self._tries: dict[str, int] = {}
         self._recent: deque[Line] = deque(maxlen=_RECENT)
         self.load(instance, tasks)
 
@@ -102,6 +103,7 @@ class Board:
 
     def allow_tries(self, name: str, tries: int) -> None:
         """The definition says how many attempts a task may have."""
+        self._tries[name] = tries
         if name in self._by_name:
             self._by_name[name].tries_allowed = tries
 
@@ -205,6 +207,7 @@ class Board:
         line = self._by_name.get(name)
         if line is None:
             line = Line(len(self.lines), name)
+            line.tries_allowed = self._tries.get(name, 0)
             self.lines[line.ordinal] = self._by_name[name] = line
             self._in_bucket[line.bucket][line.ordinal] = line
         return line

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from taskengine.cli.live.board import Board
 from taskengine.clock import Clock
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
-from taskengine.wire import LogUpdate, StreamFrame
+from taskengine.wire import LogLine, LogUpdate, StreamFrame
 
 if TYPE_CHECKING:
     from taskengine.cli.live.painters import Painter
 
-__all__ = ["AT_END", "AT_REST", "PATIENCE_S", "Feed", "watch"]
+__all__ = ["AT_END", "AT_REST", "PATIENCE_S", "Feed", "log_frame", "watch"]
 
 AT_END: Final = INSTANCE_FINAL | {InstanceState.QUARANTINED}
 """States that only a command of somebody can leave, and that have an exit code."""
@@ -51,6 +51,19 @@ async def watch(
         painter.paint(board, clock.now_us())
         if board.header.state not in rest:
             await clock.sleep(_FRAME_S)
+
+
+def log_frame(line: LogLine, workflow_id: str) -> LogUpdate:
+    """A stored line as a stream would have said it."""
+    return LogUpdate(
+        instance_id=line.instance_id,
+        workflow_id=workflow_id,
+        task_id=line.task,
+        attempt=line.attempt,
+        level=line.level,
+        message=line.message,
+        timestamp=line.at,
+    )
 
 
 def _take(group: list[StreamFrame], board: Board, painter: "Painter", clock: Clock, *, logs: bool) -> None:

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 from taskengine.api.shapes import log_line
 from taskengine.api.stream.frames import event_frames, time_of
+from taskengine.cli.live.watching import log_frame
 from taskengine.cli.local.reading import Look
 from taskengine.clock import Clock
 from taskengine.model.ids import InstanceId
 from taskengine.model.states import INSTANCE_FINAL
-from taskengine.wire import LogLine, LogUpdate, Snapshot, StreamFrame
+from taskengine.wire import LogLine, Snapshot, StreamFrame
 
 __all__ = ["PollFeed", "poll_logs"]
 
@@ -22,40 +23,34 @@ class PollFeed:
     What a job says of its progress is not stored, so it is not told.
     """
 
-    def __init__(self, look: Look, instance_id: InstanceId, workflow_id: str, clock: Clock) -> None:
+    def __init__(
+        self, look: Look, instance_id: InstanceId, workflow_id: str, clock: Clock, *, logs_since: int | None
+    ) -> None:
         self._look, self._instance_id, self._workflow_id, self._clock = look, instance_id, workflow_id, clock
         self._seq: int | None = None
-        self._log = 0
+        self._log = logs_since
 
     async def news(self) -> list[StreamFrame]:
         if self._seq is None:
             return [await self._first()]
         await self._clock.sleep(_EVERY_S)
-        lines = await self._look.reading.logs(self._instance_id, task=None, after=self._log, limit=_PAGE, tail=None)
+        lines = await self._look.reading.logs(
+            self._instance_id, task=None, after=self._log or 0, limit=_PAGE, tail=None
+        )
         events = await self._look.reading.events(self._instance_id, self._seq, _PAGE)
         self._log = max((line.id for line in lines), default=self._log)
         self._seq = max((event.seq for event in events), default=self._seq)
-        said: list[StreamFrame] = [self._said(log_line(line)) for line in lines]
+        said: list[StreamFrame] = [log_frame(log_line(line), self._workflow_id) for line in lines]
         return [*said, *(frame for event in events for frame in event_frames(event))]
 
     async def _first(self) -> Snapshot:
         # The numbers come first: what happens meanwhile is told twice rather than not at all.
         last = await self._look.store.last_event(self._instance_id)
         self._seq = 0 if last is None else last.seq
-        self._log = await self._look.store.last_log(self._instance_id)
+        if self._log is None:
+            self._log = await self._look.store.last_log(self._instance_id)
         detail = await self._look.detail(self._instance_id)
         return Snapshot(instances=[detail], tasks=detail.tasks, timestamp=time_of(self._clock.now_us()), seq=self._seq)
-
-    def _said(self, line: LogLine) -> LogUpdate:
-        return LogUpdate(
-            instance_id=line.instance_id,
-            workflow_id=self._workflow_id,
-            task_id=line.task,
-            attempt=line.attempt,
-            level=line.level,
-            message=line.message,
-            timestamp=line.at,
-        )
 
 
 async def poll_logs(

@@ -116,8 +116,8 @@ class Target(Protocol):
         """All that were stored, in their order."""
         ...
 
-    def feed(self, instance_id: str) -> AbstractAsyncContextManager[Feed]:
-        """News from now on. Belongs to the running loop."""
+    def feed(self, instance_id: str, *, logs_since: int | None) -> AbstractAsyncContextManager[Feed]:
+        """News from now on, and the log lines behind `logs_since`; None: also from now on. Belongs to the loop."""
         ...
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail: ...

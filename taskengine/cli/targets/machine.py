@@ -197,11 +197,11 @@ class Machine:
         return iter(self._look_at(instance_id, ask))
 
     @contextlib.asynccontextmanager
-    async def feed(self, instance_id: str) -> AsyncIterator[PollFeed]:
+    async def feed(self, instance_id: str, *, logs_since: int | None) -> AsyncIterator[PollFeed]:
         record = self._record(instance_id)
         async with looking(record.dsn, self._ambient) as look:
             workflow_id = (await look.reading.instance(record.id)).workflow_id
-            yield PollFeed(look, record.id, workflow_id, self._ambient.clock)
+            yield PollFeed(look, record.id, workflow_id, self._ambient.clock, logs_since=logs_since)
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail:
         async def change(engine: Engine, known: InstanceId) -> None:

@@ -2,12 +2,13 @@
 
 import contextlib
 import shlex
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import anyio
 
-from taskengine.cli.live.watching import AT_END, PATIENCE_S
+from taskengine.cli.live.watching import AT_END, PATIENCE_S, log_frame
 from taskengine.cli.options import EngineOptions
 from taskengine.cli.problems import say
 from taskengine.cli.targets.interface import Ended, Wanted
@@ -28,6 +29,7 @@ from taskengine.wire import (
     InstanceBody,
     InstanceDetail,
     LogLine,
+    LogUpdate,
     NodeBody,
     Scope,
     StreamFrame,
@@ -46,6 +48,8 @@ _PAGE: Final = 100
 _PIECE_S: Final = 60.0
 _SEARCHED: Final = 1000
 """Instances that are looked through for the beginning of an id."""
+_FLUSH_S: Final = 0.4
+"""What was said before a stream began is stored by then: lines are stored four times a second."""
 _HURRIED: Final = Patience(connect_s=0.5, read_s=0.7, total_s=0.0, refused_s=0.0)
 _MANY: Final = 10_000
 """Frames that may wait to be shown before the stream is left unread for a moment."""
@@ -57,7 +61,7 @@ class Remote:
     lasts = shared = True
 
     def __init__(self, address: str, token_file: str, clock: Clock, *, named: bool, hurried: bool = False) -> None:
-        self._clock = clock
+        self._clock, self._named = clock, named
         self._address, self._token_file = address, token_file or None
         self._client = Client(address, token_file=self._token_file, patience=_HURRIED if hurried else None)
         self.place = f"the server {address}"
@@ -69,6 +73,8 @@ class Remote:
     def find(self, prefix: str) -> str:
         wanted = prefix.lower()
         if len(wanted) == _WHOLE_ID:
+            if not self._named:  # then it may be a run's, and nobody else will ask
+                self._client.instance(wanted)
             return wanted
         found = self._beginning_with(wanted) if wanted else []
         if not found:
@@ -161,9 +167,16 @@ class Remote:
         return iter(self._client.events(instance_id))
 
     @contextlib.asynccontextmanager
-    async def feed(self, instance_id: str) -> AsyncIterator["StreamFeed"]:
-        feed = StreamFeed()
+    async def feed(self, instance_id: str, *, logs_since: int | None) -> AsyncIterator["StreamFeed"]:
         async with AsyncClient(self._address, token_file=self._token_file) as client:
+
+            async def stored() -> list[LogLine]:
+                if logs_since is None:
+                    return []
+                await anyio.sleep(_FLUSH_S)
+                return await client.logs(instance_id, since=logs_since)
+
+            feed = StreamFeed(stored)
             stream = client.stream(instance_id=instance_id, on_state=feed.tell)
             async with contextlib.aclosing(stream), anyio.create_task_group() as group:
                 group.start_soon(feed.read, stream)
@@ -229,18 +242,27 @@ class Remote:
 
 
 class StreamFeed:
-    """What a stream says, gathered for who looks now and then."""
+    """What a stream says, gathered for who looks now and then.
 
-    def __init__(self) -> None:
+    stored  gives the log lines that were said before the stream began
+    """
+
+    def __init__(self, stored: Callable[[], Awaitable[list[LogLine]]]) -> None:
+        self._stored = stored
+        self._said_until: datetime | None = None
         self._frames: list[StreamFrame] = []
         self._woken, self._room = anyio.Event(), anyio.Event()
         self._end: Exception | None = None
-        self._lost = False
+        self._begun = self._lost = False
 
     async def read(self, stream: AsyncGenerator[StreamFrame, None]) -> None:
         """Takes everything; how the stream ends is told by `news`."""
         try:
             async for frame in stream:
+                if not self._begun:
+                    await self._begin()
+                if isinstance(frame, LogUpdate) and self._said_until and frame.timestamp <= self._said_until:
+                    continue
                 self._frames.append(frame)
                 self._woken.set()
                 if len(self._frames) >= _MANY:
@@ -250,6 +272,13 @@ class StreamFeed:
         except TaskEngineError as error:
             self._end = error
         self._woken.set()
+
+    async def _begin(self) -> None:
+        """The stream is open, so what is stored now and what it says later is everything."""
+        self._begun = True
+        lines = await self._stored()
+        self._frames += [log_frame(line, "") for line in lines]
+        self._said_until = max((line.at for line in lines), default=None)
 
     def tell(self, state: str, detail: str) -> None:
         """Says that the connection is lost, and that it is there again."""

@@ -6,7 +6,7 @@ from taskengine.cli.options import EngineOptions, Where
 from taskengine.cli.output import Format, Output
 from taskengine.cli.targets.choosing import choose_for
 from taskengine.cli.targets.interface import Ended, Target
-from taskengine.cli.verbs.following import follow
+from taskengine.cli.verbs.following import Since, follow
 from taskengine.cli.verbs.report import report_end, show_detail
 
 __all__ = ["cancel", "pause", "resume", "retry"]
@@ -31,8 +31,9 @@ def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, where
     """Raises Conflict for one that has ended."""
     ambient = ambient or Ambient()
     with choose_for(where, prefix, ambient) as (target, instance_id):
+        before = _before(target, instance_id, engine)
         ended = target.resume(instance_id, engine, quiet=output.quiet)
-        return _report(ambient, target, instance_id, ended, engine, output)
+        return _report(ambient, target, instance_id, ended, before, output)
 
 
 def retry(
@@ -48,18 +49,27 @@ def retry(
     """What failed, or `from_task` and all below, or `only_task`. Raises NotFound for a task that is not there."""
     ambient = ambient or Ambient()
     with choose_for(where, prefix, ambient) as (target, instance_id):
+        before = _before(target, instance_id, engine)
         ended = target.retry(instance_id, from_task, only_task, engine, quiet=output.quiet)
-        return _report(ambient, target, instance_id, ended, engine, output)
+        return _report(ambient, target, instance_id, ended, before, output)
+
+
+def _before(target: Target, instance_id: str, engine: EngineOptions) -> Since | None:
+    """Where the instance stands, for who follows what comes now. Not asked for where nobody will."""
+    if not (engine.follow and target.lasts):
+        return None
+    last = target.logs(instance_id, task=None, since=0, tail=1)
+    return Since(target.detail(instance_id).tasks, last[-1].id if last else 0)
 
 
 def _report(
-    ambient: Ambient, target: Target, instance_id: str, ended: Ended, engine: EngineOptions, output: Output
+    ambient: Ambient, target: Target, instance_id: str, ended: Ended, before: Since | None, output: Output
 ) -> int:
     """What a server goes on with is followed only where somebody asked for it."""
     if ended.ran:
         return report_end(ended.detail, instance_id, target.flags, output, ambient.clock)
-    if engine.follow:
-        return follow(ambient, target, instance_id, logs=True, output=output)
+    if before is not None:
+        return follow(ambient, target, instance_id, logs=True, output=output, since=before)
     assert ended.detail is not None, "a server always answers"
     show_detail(ended.detail, output.form or Format.TABLE, ambient.clock)
     output.hint(f"It goes on. Watch it:  taskengine instance watch {instance_id}{target.flags}")

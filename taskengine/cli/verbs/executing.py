@@ -14,7 +14,7 @@ from taskengine.cli.options import Where
 from taskengine.cli.output import Format, Output, write_data, write_text
 from taskengine.cli.targets.choosing import choose
 from taskengine.cli.targets.interface import Target
-from taskengine.cli.verbs.following import follow, say_detached
+from taskengine.cli.verbs.following import Since, follow, say_detached
 from taskengine.cli.verbs.report import report_end
 from taskengine.errors import InvalidConfiguration
 from taskengine.model.definition import ParamSpec
@@ -41,7 +41,7 @@ def execute(
     with choose(where, ambient) as target:
         instance_id = _start(target, workflow_id, params, params_file, key)
         if logs:
-            return follow(ambient, target, instance_id, logs=True, output=output, timeout_s=timeout_s)
+            return follow(ambient, target, instance_id, logs=True, output=output, timeout_s=timeout_s, since=Since())
         if not wait:
             return _say_started(target, instance_id, output)
         try:

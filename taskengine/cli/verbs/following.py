@@ -2,13 +2,16 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
+
+import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.cli import exits
 from taskengine.cli.live.board import Board
 from taskengine.cli.live.interrupts import interrupts_cancel
 from taskengine.cli.live.painters import make_painter, show_end
-from taskengine.cli.live.watching import AT_END, watch
+from taskengine.cli.live.watching import AT_END, log_frame, watch
 from taskengine.cli.options import Where
 from taskengine.cli.output import Output
 from taskengine.cli.problems import say
@@ -17,8 +20,29 @@ from taskengine.cli.targets.interface import Target
 from taskengine.cli.terminal import is_animated
 from taskengine.cli.verbs.report import report_end
 from taskengine.errors import Conflict, WaitTimeout
+from taskengine.wire import InstanceDetail, TaskBody
 
-__all__ = ["follow", "say_detached", "watch_instance"]
+__all__ = ["Since", "follow", "say_detached", "watch_instance"]
+
+
+class Since(msgspec.Struct, frozen=True):
+    """A moment in the life of an instance.
+
+    tasks  as they were then
+    line   id of the newest log line then, 0: none
+    """
+
+    tasks: Sequence[TaskBody] = ()
+    line: int = 0
+
+
+class Watching(msgspec.Struct, frozen=True, kw_only=True):
+    """How to follow. `logs_since` is the id of a log line; None: those from now on."""
+
+    logs: bool
+    quiet: bool
+    timeout_s: float | None
+    logs_since: int | None
 
 
 def watch_instance(
@@ -38,23 +62,33 @@ def follow(
     logs: bool,
     output: Output,
     timeout_s: float | None = None,
+    since: Since | None = None,
 ) -> int:
     """Show it on stderr until it has ended, then its results on stdout; Ctrl-C leaves it alone.
 
-    logs  show what tasks log, too
+    logs   show what tasks log, too
+    since  what counts as news; None: what happens from now on
     Raises WaitTimeout, and Conflict where nobody works on it.
     """
-    board = Board.of(target.detail(instance_id))
-    if board.header.state not in AT_END:
+    detail = target.detail(instance_id)
+    board = Board.of(detail) if since is None else Board(detail, since.tasks)
+    watching = Watching(
+        logs=logs, quiet=output.quiet, timeout_s=timeout_s, logs_since=None if since is None else since.line
+    )
+    if board.header.state in AT_END:
+        _catch_up(ambient, target, board, detail, watching)
+    else:
         if target.is_abandoned(instance_id):
             raise Conflict(f"no process runs {instance_id} now; go on with it: taskengine run --resume {instance_id}")
-        for name, tries in target.tries_allowed(target.detail(instance_id)).items():
+        for name, tries in target.tries_allowed(detail).items():
             board.allow_tries(name, tries)
-        if not asyncio.run(_until_end(ambient, target, board, logs=logs, quiet=output.quiet, timeout_s=timeout_s)):
+        if not asyncio.run(_until_end(ambient, target, board, watching)):
             return say_detached(target, instance_id)
+        detail = target.detail(instance_id)
+        board.load(detail, detail.tasks)
     if not output.quiet:
         show_end(board, ambient.clock.now_us(), sys.stderr)
-    return report_end(target.detail(instance_id), instance_id, target.flags, output, ambient.clock)
+    return report_end(detail, instance_id, target.flags, output, ambient.clock)
 
 
 def say_detached(target: Target, instance_id: str) -> int:
@@ -63,22 +97,30 @@ def say_detached(target: Target, instance_id: str) -> int:
     return exits.INTERRUPTED
 
 
-async def _until_end(
-    ambient: Ambient, target: Target, board: Board, *, logs: bool, quiet: bool, timeout_s: float | None
-) -> bool:
+def _catch_up(ambient: Ambient, target: Target, board: Board, detail: InstanceDetail, watching: Watching) -> None:
+    """It was quicker than the watching: tell what there would have been to see."""
+    painter = make_painter(sys.stderr, quiet=watching.quiet)
+    if watching.logs and watching.logs_since is not None:
+        for line in target.logs(detail.id, task=None, since=watching.logs_since, tail=None):
+            painter.log(log_frame(line, detail.workflow_id))
+    if news := board.load(detail, detail.tasks):
+        painter.changed(board, news, ambient.clock.now_us())
+
+
+async def _until_end(ambient: Ambient, target: Target, board: Board, watching: Watching) -> bool:
     """False when somebody interrupted the watching. A second interrupt ends the process at once."""
     task = asyncio.current_task()
     assert task is not None
-    painter = make_painter(sys.stderr, quiet=quiet)
+    instance_id, timeout_s = board.header.instance_id, watching.timeout_s
+    painter = make_painter(sys.stderr, quiet=watching.quiet)
     with interrupts_cancel(task, drawing=is_animated(sys.stderr)) as interrupts:
         try:
-            async with asyncio.timeout(timeout_s), target.feed(board.header.instance_id) as feed:
+            async with asyncio.timeout(timeout_s), target.feed(instance_id, logs_since=watching.logs_since) as feed:
                 with painter.showing():
-                    await watch(feed, board, painter, ambient.clock, logs=logs, rest=AT_END)
+                    await watch(feed, board, painter, ambient.clock, logs=watching.logs, rest=AT_END)
         except TimeoutError:
-            state = board.header.state
             raise WaitTimeout(
-                f"instance {board.header.instance_id} is {state} and did not end within {timeout_s:g} s; it goes on"
+                f"instance {instance_id} is {board.header.state} and did not end within {timeout_s:g} s; it goes on"
             ) from None
         except asyncio.CancelledError:
             if not interrupts.count:
