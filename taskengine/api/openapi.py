@@ -71,8 +71,9 @@ _TAGS: Final[Sequence[tuple[str, str, str]]] = (
     ("/api/v1/validate", "workflows", ""),
     ("/api/v1/instances", "instances", "What was started: state, tasks, logs, commands."),
     ("/api/v1/events", "streams", "What happens, as it happens."),
-    ("/api/v1", "system", "The server itself."),
-    ("/", "operation", "For load balancers, monitoring and people."),
+    ("/api/v1/functions", "functions", "The job functions that this server can run."),
+    ("/schema", "document", "This document, for programs and for people."),
+    ("/", "server", "The server itself, for people, load balancers and monitoring."),
 )
 
 
@@ -83,6 +84,7 @@ def make_document(handlers: Sequence[Any]) -> dict[str, Any]:
         dependencies={name: Provide(lambda: None, sync_to_thread=False) for name in ("parts", "principal")},
         openapi_config=OpenAPIConfig(
             title="taskengine",
+            path="/litestar",  # where this application, which nobody serves, would show its document
             version=VERSION,
             use_handler_docstrings=True,
             render_plugins=[JsonRenderPlugin()],

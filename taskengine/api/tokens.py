@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from taskengine.api.describing import problems
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.parts import ApiParts, Asker, Parts
 from taskengine.clock import Micros, seconds
@@ -22,7 +23,7 @@ _LONGEST_S: Final = 100 * 366 * 86_400.0
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
 
 
-@post(_PATH, opt={"scope": "admin"})
+@post(_PATH, opt={"scope": "admin"}, responses=problems(409, 503))
 async def create_token(
     data: JSONBody[TokenRequest], parts: Parts, principal: Asker, idempotency_key: IdempotencyKey = None
 ) -> Envelope[TokenCreated]:
@@ -39,13 +40,13 @@ async def list_tokens(parts: Parts) -> Envelope[list[TokenBody]]:
     return Envelope(data=[token_body(row) for row in parts.tokens.list()])
 
 
-@delete(f"{_PATH}/{{token_id:str}}", opt={"scope": "admin"}, status_code=200)
+@delete(f"{_PATH}/{{token_id:str}}", opt={"scope": "admin"}, status_code=200, responses=problems(404, 503))
 async def revoke_token(token_id: FromPath[str], parts: Parts) -> Envelope[TokenBody]:
     """From now on the token opens nothing. Revoking it again changes nothing."""
     return Envelope(data=token_body(await parts.tokens.revoke(token_id)))
 
 
-@post(f"{_PATH}/rotate-local", opt={"scope": "admin"}, status_code=200)
+@post(f"{_PATH}/rotate-local", opt={"scope": "admin"}, status_code=200, responses=problems(409, 503))
 async def rotate_local(parts: Parts) -> Envelope[TokenBody]:
     """Put a new secret into the server's token file and revoke the old one; the secret itself is not told."""
     return Envelope(data=token_body(await parts.tokens.rotate_local()))
