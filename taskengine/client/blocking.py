@@ -176,17 +176,20 @@ class Client:
         steps = stream_lines(self._asking, instance_id, task=task, since=since, tail=tail, on_state=on_state)
         return self._transport.stream(steps)
 
-    def watch(self, instance_id: str, *, on_state: OnState | None = None) -> "Watch":
-        """Wait for an instance to end: loop over what it gives, then or at once ask its `result()`."""
-        return Watch(self, instance_id, on_state)
+    def watch(self, instance_id: str, *, since: int | None = None, on_state: OnState | None = None) -> "Watch":
+        """Wait for an instance to end: loop over what it gives, then or at once ask its `result()`.
+
+        With `since=0` everything that it has done so far is told too.
+        """
+        return Watch(self, instance_id, since, on_state)
 
 
 class Watch:
     """The frames of one instance up to its end."""
 
-    def __init__(self, client: Client, instance_id: str, on_state: OnState | None) -> None:
+    def __init__(self, client: Client, instance_id: str, since: int | None, on_state: OnState | None) -> None:
         self._client, self._instance_id = client, instance_id
-        self._frames = client.stream(instance_id, on_state=on_state)
+        self._frames = client.stream(instance_id, since=since, on_state=on_state)
 
     def __iter__(self) -> Iterator[StreamFrame]:
         return self._frames
