@@ -4,6 +4,7 @@ Whoever pressed the key waits: at most a second, and nothing is said of what goe
 for one plain word is offered, since it lands on a command line.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
+    from taskengine.cli.options import Where
     from taskengine.cli.targets.interface import Target
 
 __all__ = ["complete"]
@@ -51,7 +53,13 @@ def _names(kind: str, context: "click.Context", begun: str) -> Iterable[tuple[st
         from taskengine.model.states import InstanceState
 
         return [(state.value, "") for state in InstanceState]
-    target = _target(context)
+    from taskengine.ambient import Ambient
+    from taskengine.cli.targets.choosing import means_runs, target_of
+
+    where = _where(context)
+    if kind == "instances" and means_runs(where):
+        return [(name, "") for name in _run_ids()]
+    target = target_of(where, Ambient(), hurried=True)
     try:
         return _ask(target, kind, context, begun)
     finally:
@@ -79,10 +87,14 @@ def _instances(target: "Target", begun: str) -> Iterable[Any]:
     return target.instances(Wanted(search=begun.lower()), _LIMIT)
 
 
-def _target(context: "click.Context") -> "Target":
-    from taskengine.ambient import Ambient
-    from taskengine.cli.options import Where
-    from taskengine.cli.targets.choosing import target_of
+def _run_ids() -> list[str]:
+    """By the names of their folders, the newest first: opening a thousand databases takes too long."""
+    from taskengine.config.places import data_folder
 
-    given = {name: context.params.get(name) or "" for name in Where._fields}
-    return target_of(Where(**given), Ambient(), hurried=True)
+    return sorted(os.listdir(data_folder() / "runs"), reverse=True)
+
+
+def _where(context: "click.Context") -> "Where":
+    from taskengine.cli.options import Where
+
+    return Where(**{name: context.params.get(name) or "" for name in Where._fields})

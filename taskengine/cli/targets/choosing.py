@@ -10,7 +10,7 @@ from taskengine.cli.targets.interface import Target
 from taskengine.config.presence import ServerNote, live_servers
 from taskengine.errors import InvalidConfiguration, NotFound
 
-__all__ = ["choose", "choose_for", "target_of"]
+__all__ = ["choose", "choose_for", "means_runs", "target_of"]
 
 
 def target_of(where: Where, ambient: Ambient, *, hurried: bool = False) -> Target:
@@ -71,6 +71,11 @@ def _choose(where: Where, ambient: Ambient, *, hurried: bool = False) -> tuple[T
     if where.token_file:
         raise InvalidConfiguration("--token-file: no server runs on this machine; name one with --server URL")
     return _machine(ambient, ""), False
+
+
+def means_runs(where: Where) -> bool:
+    """Whether there is nobody to ask but the folders of this machine's runs."""
+    return not any(where) and not os.environ.get(SERVER_VARIABLE) and not live_servers()
 
 
 def _refuse_contradictions(where: Where) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -53,6 +54,10 @@ _FLUSH_S: Final = 0.4
 _HURRIED: Final = Patience(connect_s=0.5, read_s=0.7, total_s=0.0, refused_s=0.0)
 _MANY: Final = 10_000
 """Frames that may wait to be shown before the stream is left unread for a moment."""
+
+
+# httpx goes without its own command line where that cannot be imported, and half the time of its import is that.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # the import system's word for "not to be had"
 
 
 class Remote:
