@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taskengine.version import VERSION
 
 if TYPE_CHECKING:
+    from taskengine.client import AsyncClient, Client
     from taskengine.definition import TaskBuilder, WorkflowBuilder, read_file, read_yaml
     from taskengine.engine.builder import EngineBuilder
     from taskengine.engine.engine import Engine
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VERSION",
+    "AsyncClient",
+    "Client",
     "Engine",
     "EngineBuilder",
     "InstanceState",
@@ -45,6 +48,8 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "AsyncClient": "client",
+    "Client": "client",
     "Engine": "engine.engine",
     "EngineBuilder": "engine.builder",
     "InstanceState": "model.states",

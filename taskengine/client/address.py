@@ -1,6 +1,7 @@
 """Addresses of servers: checked and written one way."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from taskengine.errors import InvalidConfiguration
@@ -28,7 +29,7 @@ def parse_address(text: str) -> str:
         raise InvalidConfiguration(
             f"server address {_shown(text)!r}: no user or password belongs there; a token is read from a file"
         )
-    if not host or parts.query or parts.fragment:
+    if not host or parts.query or parts.fragment or re.search(r"[\s\\%]", host):
         raise InvalidConfiguration(f"server address {text!r}: it is scheme, host and port, e.g. http://127.0.0.1:8080")
     shown_host = f"[{host}]" if ":" in host else host
     shown_port = "" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}"

@@ -13,7 +13,7 @@ from taskengine.client.target import Target
 from taskengine.errors import NotAllowed, ServerUnreachable, TaskEngineError
 from taskengine.version import VERSION
 
-__all__ = ["Asking", "Steps"]
+__all__ = ["BUSY", "Asking", "Steps"]
 
 T = TypeVar("T")
 

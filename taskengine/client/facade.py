@@ -31,7 +31,8 @@ def as_each(description: Callable[..., Any], method: F) -> F:
     """The same for a method that goes through the pages of `description`."""
     named = as_method(description, method)
     named.__name__ = f"iter_{description.__name__}"
-    named.__doc__ = f"Everything that `{description.__name__}` finds, page after page; `limit` is the size of a page."
+    found = f"Everything that `{description.__name__}` finds, page after page."
+    named.__doc__ = f"{found} `limit` is the size of a page, 100 unless said."
     return named
 
 

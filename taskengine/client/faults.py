@@ -22,6 +22,8 @@ def fault_of(error: BaseException, *, connecting: bool = False) -> Fault:
         if told is not None:
             return Fault(reason=told[0], sent=sent, hopeless=told[1])
     kind = type(error).__name__
+    if kind in ("InvalidURL", "InvalidURI"):
+        return Fault(reason=f"this is no address ({error})", sent=False, hopeless=True)
     if "Timeout" in kind or isinstance(error, TimeoutError):
         return Fault(reason="no answer in time" if sent else "no connection in time", sent=sent)
     what = "the connection was cut" if sent else "no connection"

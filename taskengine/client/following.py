@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from taskengine.client import verbs
-from taskengine.client.asking import Asking
+from taskengine.client.asking import BUSY, Asking
 from taskengine.client.calls import Call, Flow, api_path, with_query
 from taskengine.client.problems import retry_after
 from taskengine.client.resuming import FramePlace, LogPlace, Place
@@ -16,7 +16,7 @@ from taskengine.version import VERSION
 from taskengine.wire.frames import StreamFrame
 from taskengine.wire.instances import LogLine
 
-__all__ = ["FrameChannel", "LogChannel", "OnState", "StreamSteps", "follow", "stream_frames", "stream_lines"]
+__all__ = ["NDJSON", "FrameChannel", "LogChannel", "OnState", "StreamSteps", "follow", "stream_frames", "stream_lines"]
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ class _Trouble:
                 raise NotAllowed(f"the server closed the stream: {end.reason or end.code}")
             case Answer(status=401) if not self._fresh_token and self._asking.target.token.refresh():
                 return
-            case Answer() if end.status not in (429, 502, 503, 504):
+            case Answer() if end.status not in BUSY:
                 raise self._error(end)
             case Fault(hopeless=True):
                 raise self._error(end)

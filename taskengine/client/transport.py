@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from taskengine.client.asking import Steps
 from taskengine.client.faults import fault_of
-from taskengine.client.following import StreamSteps
+from taskengine.client.following import NDJSON, StreamSteps
 from taskengine.client.lines import LineCutter
 from taskengine.client.pace import Pace
 from taskengine.client.steps import Answer, Closed, Emit, Fault, Open, Opened, Outcome, Pause, Receive, Request, Send
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTransport", "SyncTransport"]
 
 T = TypeVar("T")
-
-NDJSON = "application/x-ndjson"
 
 
 class SyncFeed(Protocol):
@@ -101,7 +99,7 @@ class SyncTransport:
         http = self._client()
         try:
             return answer_of(http.send(http.build_request(**self._wiring.request_options(request))))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return fault_of(error)
 
     def _open(self, step: Open) -> tuple[SyncFeed | None, Opened | Answer | Fault]:
@@ -129,7 +127,7 @@ class SyncTransport:
                 return _SyncLineFeed(response), Opened()
             response.read()
             return None, answer_of(response)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return None, fault_of(error)
 
     def _client(self) -> "httpx.Client":
@@ -205,7 +203,7 @@ class AsyncTransport:
         http = self._client()
         try:
             return answer_of(await http.send(http.build_request(**self._wiring.request_options(request))))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return fault_of(error)
 
     async def _open(self, step: Open) -> tuple[AsyncFeed | None, Opened | Answer | Fault]:
@@ -230,7 +228,7 @@ class AsyncTransport:
                 return _AsyncLineFeed(response), Opened()
             await response.aread()
             return None, answer_of(response)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return None, fault_of(error)
 
     def _client(self) -> "httpx.AsyncClient":
@@ -290,7 +288,7 @@ class _SyncLineFeed:
                 self._ready = self._cutter.feed(next(self._chunks))[::-1]
         except StopIteration:
             return Closed(code=1000)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return fault_of(error)
         return self._ready.pop()
 
@@ -311,7 +309,7 @@ class _AsyncLineFeed:
                 self._ready = self._cutter.feed(await anext(self._chunks))[::-1]
         except StopAsyncIteration:
             return Closed(code=1000)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return fault_of(error)
         return self._ready.pop()
 

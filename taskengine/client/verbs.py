@@ -90,6 +90,7 @@ Order = Literal["asc", "desc"]
 
 LONGEST_WAIT_S: Final = 60.0
 """For how long a server holds an answer back at most; a longer wait is several requests."""
+LONGEST_KEY: Final = 200
 PAGE: Final = 500
 """How many tasks, lines or events come with one request."""
 
@@ -188,7 +189,7 @@ def execute(
             decode=_EXECUTED,
             scope="operate",
             wait_s=piece,
-            key=idempotency_key,
+            key=_checked_key(idempotency_key),
         )
     )
     if rest and not (reply.instance is not None and is_final(reply.instance.status)):
@@ -415,6 +416,15 @@ def _command(instance_id: str, verb: str, body: msgspec.Struct | None) -> Call[I
         decode=_INSTANCE,
         scope="operate",
     )
+
+
+def _checked_key(key: str) -> str:
+    """As it may stand in a header."""
+    if key != key.strip() or not key.isprintable() or len(key.encode()) > LONGEST_KEY:
+        raise InvalidInput(
+            f"idempotency_key {key[:50]!r}: at most {LONGEST_KEY} bytes of visible text, no space at its ends"
+        )
+    return key
 
 
 def _split(wait: float | None) -> tuple[float, float]:

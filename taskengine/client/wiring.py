@@ -17,6 +17,7 @@ __all__ = ["Wiring", "answer_of", "end_of", "refusal_of"]
 
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Bytes of one message: the snapshot of an instance with 100,000 tasks fits."""
+TOO_BIG: Final = 1009
 
 GOODBYE_S: Final = 0.25
 """For the other side's goodbye when we leave a stream. websockets does not read while its queue is full, so that who
@@ -51,7 +52,8 @@ class Wiring:
         return {
             "method": request.method,
             "url": self.address + request.path,
-            "headers": dict(request.headers),
+            # Bytes: httpx takes text in ASCII only, and a key of the user may have any letters.
+            "headers": {name: value.encode() for name, value in request.headers.items()},
             "content": request.body,
             "timeout": timeout,
         }
@@ -92,7 +94,9 @@ def refusal_of(error: BaseException) -> Answer | Fault:
 
 def end_of(error: BaseException) -> Closed | Fault:
     """What the exception of a closed WebSocket says."""
-    close = getattr(error, "rcvd", None)
+    close, ours = getattr(error, "rcvd", None), getattr(error, "sent", None)
+    if ours is not None and ours.code == TOO_BIG and not getattr(error, "rcvd_then_sent", False):
+        return Fault(reason=f"a message is larger than {MAX_FRAME // 2**20} MiB", sent=True, hopeless=True)
     if close is None:
         return fault_of(error)
     return Closed(code=close.code, reason=close.reason)

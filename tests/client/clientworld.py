@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request as SocketRequest
 from websockets.http11 import Response as SocketResponse
 from websockets.sync.server import ServerConnection, serve
+from websockets.utils import accept_key
 
 from taskengine.client import AsyncClient, Client, Pace
 from taskengine.wire import Envelope, ProblemBody
@@ -211,6 +212,29 @@ def scripted_socket(script: Callable[[str], SocketScript]) -> Iterator[tuple[str
         finally:
             server.shutdown()
             thread.join(LIMIT_S)
+
+
+@contextmanager
+def silent_socket() -> Iterator[str]:
+    """Opens one WebSocket and then says nothing more, not even to a ping, as a machine without power."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def open_it() -> None:
+            with server.accept()[0] as connection, connection.makefile("rb") as stream:
+                connection.settimeout(LIMIT_S)
+                seen = _read_request(stream)
+                assert seen is not None
+                accept = accept_key(seen.headers["sec-websocket-key"])
+                head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                connection.sendall(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+                with contextlib.suppress(OSError):
+                    while connection.recv(65536):
+                        pass
+
+        thread = threading.Thread(target=open_it)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(LIMIT_S)
 
 
 class Either:

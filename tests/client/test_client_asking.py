@@ -260,3 +260,9 @@ def test_no_id_becomes_a_path_of_its_own(play: Play) -> None:
     assert play.sent[0].path == "/api/v1/workflows/..%2Fadmin%2Ftokens%3Fx%3D1/export"
     play(verbs.export("上海"), Answer(status=200, headers={}, body="名".encode()))
     assert play.sent[1].path == "/api/v1/workflows/%E4%B8%8A%E6%B5%B7/export"
+
+
+@pytest.mark.parametrize("key", [" x", "two\nlines", "长" * 67])
+def test_a_key_that_no_header_can_hold_is_refused(play: Play, key: str) -> None:
+    with pytest.raises(InvalidInput, match="idempotency_key"):
+        play(verbs.execute("w", idempotency_key=key))

@@ -1,6 +1,6 @@
 """docs/python-client.md: its programs run, and it names what there is."""
 
-import asyncio
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +25,6 @@ async def greet(name: str) -> str:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ApiWorld]:
     """A server of this machine that has left its note, so that `Client()` finds it."""
-    import os
-
     with background_server(jobs={"greet": greet}) as world:
         token_file = tmp_path / "token"
         token_file.write_text(world.secrets["admin"])
@@ -56,7 +54,6 @@ def test_every_program_of_the_page_runs_in_its_order(served: ApiWorld, capsys: p
     assert "no_such_job" in said[4]
     assert "instance nobody" in said[4]
     assert said[5] == "ok\n"
-    asyncio.set_event_loop(None)  # asyncio.run left a closed one
 
 
 def test_the_page_names_every_verb() -> None:

@@ -146,7 +146,7 @@ def test_an_instance_is_started_and_waited_for(ask: Asker) -> None:
 
 
 def test_one_key_makes_one_instance(ask: Asker) -> None:
-    key = f"key of {ask.address} {id(ask)}"
+    key = f"每日 {id(ask)}"
     first = ask("execute", "顺序", idempotency_key=key)
     assert ask("execute", "顺序", idempotency_key=key).instance_id == first.instance_id
     with pytest.raises(Conflict):

@@ -20,6 +20,7 @@ from client.clientworld import (
     problem,
     scripted,
     scripted_socket,
+    silent_socket,
 )
 
 from taskengine.client import Patience
@@ -209,6 +210,26 @@ def test_a_frame_of_another_release_is_told_of(either: Either, options: dict[str
     script = SocketScript(messages=[b'{"type": "hologram"}'])
     with scripted_socket(lambda path: script) as (address, _), pytest.raises(ServerUnreachable, match="release"):
         either.take(address, "stream", "i-1", options=options)
+
+
+def test_a_message_too_large_for_anybody_ends_the_stream(
+    either: Either, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskengine.client.wiring.MAX_FRAME", 64)
+    with scripted_socket(history_server([])) as (address, _), pytest.raises(ServerUnreachable, match="larger than"):
+        either.take(address, "stream", "i-1", options=options)
+
+
+def test_a_server_that_has_died_in_silence_is_noticed(either: Either, options: dict[str, Any]) -> None:
+    named = {**options, "patience": Patience(ping_s=0.05, lost_s=0)}
+    with silent_socket() as address, pytest.raises(ServerUnreachable, match=r"cut.*ping timeout"):
+        either.take(address, "stream", "i-1", options=named)
+
+
+def test_a_server_that_never_opens_a_stream_is_left(either: Either, options: dict[str, Any]) -> None:
+    named = {**options, "patience": Patience(connect_s=0.05, refused_s=0)}
+    with scripted(Reply(hang=True)) as server, pytest.raises(ServerUnreachable, match="in time"):
+        either.take(server.address, "stream", "i-1", options=named)
 
 
 def test_a_stream_can_be_left_in_the_middle(either: Either, options: dict[str, Any]) -> None:

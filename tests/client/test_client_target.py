@@ -47,6 +47,7 @@ def test_an_address_has_one_spelling(said: str, written: str) -> None:
         ("127.0.0.1:8080", "say http:// or https://"),
         ("ftp://host", "http or https"),
         ("http://", "host and port"),
+        ("http://two words", "host and port"),
         ("http://host:99999", "0-65535"),
         ("http://host/?token=x", "host and port"),
         ("http://me:hidden@host", "no user or password"),
