@@ -1,18 +1,21 @@
 """A hub with a hand-made bus, and clients of a real server: what the stream tests share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from api.apiworld import LIMIT_S, ApiWorld
+from api.apiworld import LIMIT_S, ApiWorld, Limits, api_world, listening
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from taskengine.ambient import Ambient
+from taskengine.api.app import make_app
 from taskengine.api.stream.frames import event_frames
 from taskengine.api.stream.hub import Hub
+from taskengine.api.stream.protocol import uvicorn_options
+from taskengine.api.stream.routes import ROUTES
 from taskengine.bus import Bus, LogFrame, ProgressFrame
 from taskengine.clock import ManualClock, Micros
 from taskengine.model.events import Event, EventBody, Transition
@@ -89,6 +92,23 @@ async def hub_rig(**options: Any) -> AsyncIterator[HubRig]:
     await rig.hub.stop(0)
 
 
+@asynccontextmanager
+async def stream_world(
+    *, jobs: dict[str, Any] | None = None, limits: Limits | None = None, **hub_options: Any
+) -> AsyncIterator[ApiWorld]:
+    """An API of streams only, behind a real server on `world.port` with our connections, and a hub as asked for."""
+    seats = limits or Limits(websockets=100_000, websockets_per_principal=100_000)
+    async with api_world(jobs=jobs, handlers=[], limits=seats) as world:
+        hub = Hub(world.engine.bus, ambient=world.parts.ambient, **hub_options)
+        world.parts = msgspec.structs.replace(world.parts, hub=hub)
+        world.app = make_app(world.parts, ROUTES)
+        await hub.start()
+        options = {name: value for name, value in uvicorn_options().items() if name != "ws_max_size"}
+        async with listening(world, **options):
+            yield world
+            await hub.stop()
+
+
 def decoded(parcels: Iterable[Any]) -> list[dict[str, Any]]:
     """The frames of parcels."""
     return [msgspec.json.decode(payload) for parcel in parcels for payload in parcel.payloads]
@@ -156,6 +176,13 @@ async def end_of(socket: ClientConnection) -> tuple[int | None, str | None]:
     async with asyncio.timeout(LIMIT_S):
         await socket.wait_closed()
     return socket.close_code, socket.close_reason
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    """The server's side of something that a client did; it needs the loop's turns and real sockets."""
+    async with asyncio.timeout(LIMIT_S):
+        while not holds():  # noqa: ASYNC110  # there is no event to wait for: any state may be asked about
+            await asyncio.sleep(0.001)
 
 
 def parse_events(text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -7,10 +7,10 @@ import msgspec
 from litestar import Request, get
 from litestar.connection import WebSocket
 from litestar.handlers import websocket
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import ApiParts, Parts
 from taskengine.api.problems import Refusal
 from taskengine.api.stream.client import Client, Ending
 from taskengine.api.stream.interest import Interest, parse_choice
@@ -31,12 +31,12 @@ _PING: Final = msgspec.json.Decoder(dict[str, Any])
 @websocket("/api/v1/ws/instances/{instance_id:str}", opt={"scope": "read"})
 async def instance_socket(
     socket: WebSocket[Any, Any, Any],
-    parts: ApiParts,
-    instance_id: str,
-    since: str | None = None,
-    types: str | None = None,
-    status: str | None = None,
-    keep: bool = False,
+    parts: Parts,
+    instance_id: FromPath[str],
+    since: FromQuery[str | None] = None,
+    types: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+    keep: FromQuery[bool] = False,
 ) -> None:
     """One instance: a snapshot with its tasks, or with `since` what came behind that number; then each update."""
     choice = parse_choice(types, status)
@@ -46,11 +46,11 @@ async def instance_socket(
 @websocket("/api/v1/ws/workflows/{workflow_id:str}", opt={"scope": "read"})
 async def workflow_socket(
     socket: WebSocket[Any, Any, Any],
-    parts: ApiParts,
-    workflow_id: str,
-    since: str | None = None,
-    types: str | None = None,
-    status: str | None = None,
+    parts: Parts,
+    workflow_id: FromPath[str],
+    since: FromQuery[str | None] = None,
+    types: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
 ) -> None:
     """All instances of one workflow, also those that are yet to start."""
     await _serve(socket, parts, Interest(workflow_id=workflow_id, choice=parse_choice(types, status)), since)
@@ -59,10 +59,10 @@ async def workflow_socket(
 @websocket("/api/v1/ws/events", opt={"scope": "read"})
 async def everything_socket(
     socket: WebSocket[Any, Any, Any],
-    parts: ApiParts,
-    since: str | None = None,
-    types: str | None = None,
-    status: str | None = None,
+    parts: Parts,
+    since: FromQuery[str | None] = None,
+    types: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
 ) -> None:
     """Every instance."""
     await _serve(socket, parts, Interest(choice=parse_choice(types, status)), since)
@@ -71,14 +71,14 @@ async def everything_socket(
 @get("/api/v1/events", opt={"scope": "read", "stream": True}, media_type="text/event-stream", tags=["streams"])
 async def event_stream(
     request: Request[Any, Any, Any],
-    parts: ApiParts,
-    instance_id: str | None = None,
-    workflow_id: str | None = None,
-    since: str | None = None,
-    types: str | None = None,
-    status: str | None = None,
-    keep: bool = False,
-    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+    parts: Parts,
+    instance_id: FromQuery[str | None] = None,
+    workflow_id: FromQuery[str | None] = None,
+    since: FromQuery[str | None] = None,
+    types: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+    keep: FromQuery[bool] = False,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ASGIApp:
     """The same frames as server-sent events; `Last-Event-ID` is heard, and comes before `since`.
 
