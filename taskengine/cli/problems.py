@@ -38,6 +38,7 @@ _CODES: Final[Sequence[tuple[type[BaseException], int]]] = (
     (WaitTimeout, exits.TIMED_OUT),
 )
 
+_TOLD_TO_SERVERS: Final = frozenset({"instance", "workflow", "token"})
 _LISTS: Final = {"workflow": "workflow list", "function": "function list", "token": "token list"}
 """Where the names of a kind of thing are shown; all else belongs to an instance."""
 
@@ -48,13 +49,18 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def report(error: Exception) -> int:
-    """Say it on stderr; returns the exit code. What is not of our tree is a bug and shows its traceback."""
+def report(error: Exception, arguments: Sequence[str] = ()) -> int:
+    """Say it on stderr; returns the exit code. What is not of our tree is a bug and shows its traceback.
+
+    arguments  of the command line, for advice how to say it otherwise
+    """
     if not isinstance(error, TaskEngineError | OSError):
         say("".join(traceback.format_exception(error)).rstrip())
         say("Error: this should not have happened and is a bug in taskengine")
         return exits.ERROR
     say(explain(error))
+    if isinstance(error, StoreLocked):
+        say(_around_the_lock(error, arguments))
     return exit_code_of(error)
 
 
@@ -92,8 +98,22 @@ def _problems(error: InvalidDefinition | InvalidParams) -> str:
     return "\n".join([*lines, f"Error: {count} problem{'s' if count != 1 else ''}"])
 
 
-def _locked(error: StoreLocked) -> str:
-    return f"Error: {error}\nWait for it, or stop that process (Ctrl-C lets it save its work), then try again."
+def _around_the_lock(error: StoreLocked, arguments: Sequence[str]) -> str:
+    """The same command for the server that has the store, if it is one and can be told."""
+    from taskengine.store.lock import holder_of
+
+    address = holder_of(Path(error.path)).address
+    if not address or not arguments or arguments[0] not in _TOLD_TO_SERVERS:
+        return "Wait for it, or stop that process (Ctrl-C lets it save its work), then try again."
+    words = list(arguments)
+    for at, word in enumerate(words):
+        if word == "--db":
+            del words[at : at + 2]
+            break
+        if word.startswith("--db="):
+            del words[at]
+            break
+    return f"Ask that server:  taskengine {shlex.join([*words, '--server', address])}"
 
 
 def _missing(error: NotFound) -> str:
@@ -127,7 +147,6 @@ def _unavailable(error: StoreUnavailable) -> str:
 _WORDS: Final[Sequence[tuple[type[BaseException], Callable[..., str]]]] = (
     (InvalidDefinition, _problems),
     (InvalidParams, _problems),
-    (StoreLocked, _locked),
     (StoreUnavailable, _unavailable),
     (NotFound, _missing),
     (OSError, _os_error),

@@ -92,7 +92,7 @@ def invoke(arguments: list[str], ambient: "Ambient | None") -> int:
     except Exception as error:
         from taskengine.cli.problems import report
 
-        return report(error)
+        return report(error, arguments)
 
 
 def _tolerate_any_text() -> None:

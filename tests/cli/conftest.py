@@ -1,12 +1,16 @@
 """The command as its users have it: a process with two streams, or with a terminal."""
 
+import contextlib
 import errno
+import io
+import itertools
 import json
 import logging
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,6 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from taskengine.cli import root
+
+SERVER_CONFIG = """
+server: {port: 0}
+functions: {builtin: [http_request, sleep, transform, log, noop, fail, shell_command]}
+"""
+
+_numbers = itertools.count()
 
 COMMAND = (sys.executable, "-m", "taskengine")
 PATIENCE_S = 60.0
@@ -74,6 +87,10 @@ def own_logger() -> Iterator[None]:
 
 class Ran(subprocess.CompletedProcess[str]):
     """A command that has ended."""
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.splitlines()
 
     @property
     def data(self) -> Any:
@@ -137,6 +154,90 @@ def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """The same in this process: quicker, for commands that only ask or tell."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str, stdin: str = "") -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            code = root.main(arguments)
+        return Ran(arguments, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+class Served:
+    """A server that runs, with a home of its own, so that a test finds it only where it says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "jobs.py").write_text(JOBS)
+        (folder / "server.yaml").write_text(SERVER_CONFIG)
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "serve", "--config", "server.yaml", "--app", "jobs.py"],
+                cwd=folder,
+                env={**os.environ, "TASKENGINE_HOME": str(folder / "home")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        note = json.loads(self._wait_for_note().read_bytes())
+        self.address, self.token_file, self.store = str(note["address"]), str(note["token_file"]), str(note["store"])
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What leads a command to it."""
+        return ("--server", self.address, "--token-file", self.token_file)
+
+    @property
+    def db(self) -> tuple[str, str]:
+        """What leads a command to its database, beside it."""
+        return ("--db", self.store)
+
+    def note_in(self, home: Path) -> None:
+        """Let commands of that home find it by themselves."""
+        (home / "servers").mkdir(exist_ok=True)
+        shutil.copy(self._wait_for_note(), home / "servers")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+
+    def _wait_for_note(self) -> Path:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := list((self.folder / "home" / "servers").glob("*.json"))):
+            alive = self.process.poll() is None and time.monotonic() < deadline
+            assert alive, (self.folder / "log").read_text(errors="replace")
+            time.sleep(0.02)  # another process has no event to wait for
+        return found[0]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all tests: what they upload must have ids of their own."""
+    server = Served(tmp_path_factory.mktemp("served"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def upload(main: Callable[..., Ran], served: Served) -> Callable[..., str]:
+    """Store a workflow on the server under an id that no other test has; tasks as flow mappings."""
+
+    def store(*tasks: str, head: str = "") -> str:
+        workflow_id = f"w{next(_numbers)}"
+        lines = [f"id: {workflow_id}", *([head] if head else []), "tasks:", *(f"  - {{{task}}}" for task in tasks)]
+        done = main("workflow", "upload", "-", *served.flags, stdin="\n".join(lines))
+        assert done.returncode == 0, done.stderr
+        return workflow_id
+
+    return store
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """taskengine/cli/problems.py: each kind of error has its exit code and teaches the next step."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from taskengine.cli import exits
 from taskengine.cli.problems import exit_code_of, explain, problem_text, report
 from taskengine.errors import Problem, TaskEngineError
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.store.lock import FileLock
 
 PROBLEM = Problem(message="unknown key `x`", file="流程.yaml", line=3, column=7, excerpt="  获取: x")
 
@@ -29,6 +31,11 @@ PROBLEM = Problem(message="unknown key `x`", file="流程.yaml", line=3, column=
         (errors.SchemaTooNew(9, 1), 1),
         (errors.StoreUnavailable("busy"), 1),
         (PermissionError(13, "Permission denied", "x"), 1),
+        (errors.ServerUnreachable("http://h", "gone"), 6),
+        (errors.NotAllowed("no token"), 7),
+        (errors.WaitTimeout("too long"), 8),
+        (errors.TooManyRequests("wait", 3), 1),
+        (errors.Unavailable("stopping"), 1),
         (ValueError("a bug"), 1),
     ],
 )
@@ -74,10 +81,31 @@ def test_all_problems_are_told_with_their_number() -> None:
     assert said.endswith("Error: 2 problems")
 
 
-def test_a_lock_names_its_holder_and_what_to_do() -> None:
-    said = explain(errors.StoreLocked("a.db", "pid 4711"))
+def test_a_lock_names_its_holder_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    report(errors.StoreLocked("a.db", "pid 4711"), ["instance", "pause", "x"])
+    said = capsys.readouterr().err
     assert "pid 4711" in said
     assert "then try again" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("instance pause x --db a.db --now", "taskengine instance pause x --now --server http://h:1"),
+        ("instance pause --db=a.db x", "taskengine instance pause x --server http://h:1"),
+        ("instance pause 'x y'", "taskengine instance pause 'x y' --server http://h:1"),
+        ("run flow.yaml --db a.db", "then try again"),
+    ],
+)
+def test_a_lock_that_a_server_holds_is_told_with_the_same_command_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, advice: str
+) -> None:
+    lock = FileLock(tmp_path / "a.db")
+    lock.acquire()
+    lock.note("http://h:1")
+    report(errors.StoreLocked(str(tmp_path / "a.db"), "pid 1"), shlex.split(words))
+    lock.release()
+    assert advice in capsys.readouterr().err
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
