@@ -65,6 +65,47 @@ _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
     503: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
 }
 
+_UNCHANGED: Final = "It was so already; nothing was changed."
+_ALSO: Final[Mapping[str, str]] = {
+    "upload_workflow": "A new version of a known workflow, or one that was there already.",
+    "execute_workflow": "With `wait`: the instance ended in time. With a known key: the instance that it made.",
+    "pause_instance": _UNCHANGED,
+    "resume_instance": _UNCHANGED,
+    "cancel_instance": _UNCHANGED,
+    "retry_instance": _UNCHANGED,
+}
+"""Routes that also answer 200, with the same body as their 201 or 202."""
+
+_LINES: Final[Mapping[str, str]] = {
+    "get_logs": "With `follow`: one LogLine a line, for as long as the instance runs.",
+}
+"""Routes that also answer in lines of JSON."""
+
+_OF_INSTANCE: Final = (
+    *("get_instance", "list_tasks", "list_events", "get_logs"),
+    *("pause_instance", "resume_instance", "cancel_instance", "retry_instance"),
+)
+_OF_WORKFLOW: Final = (
+    "get_workflow",
+    "list_versions",
+    "get_graph",
+    "export_workflow",
+    "execute_workflow",
+    "get_history",
+)
+_LINKS: Final[Mapping[str, tuple[str, str, Sequence[str]]]] = {
+    "execute_workflow": ("instance_id", "$response.body#/data/instance_id", _OF_INSTANCE),
+    "list_instances": ("instance_id", "$response.body#/data/items/0/id", _OF_INSTANCE),
+    "upload_workflow": ("workflow_id", "$response.body#/data/id", _OF_WORKFLOW),
+    "create_token": ("token_id", "$response.body#/data/id", ("revoke_token",)),
+}
+"""Where an id of an answer is asked for next."""
+
+_EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "create_token": {"name": "dashboard", "scope": "read", "expires_in": 2592000}
+}
+"""Bodies of routes that cannot say an example themselves."""
+
 _TAGS: Final[Sequence[tuple[str, str, str]]] = (
     ("/api/v1/admin", "tokens", "Who may do what."),
     ("/api/v1/workflows", "workflows", "Definitions, their versions, and starting them."),
@@ -136,18 +177,25 @@ def _complete(path: str, method: str, operation: dict[str, Any], handler: BaseRo
     scope = str(handler.opt.get("scope"))
     operation.pop("deprecated", None)
     operation.setdefault("tags", [next(name for start, name, _ in _TAGS if path.startswith(start))])
-    operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
+    if " " not in operation.get("summary", ""):  # Litestar's own, made of the function's name
+        operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     operation["security"] = [] if scope == "open" else [{SECURITY_SCHEME: []}]
     operation["x-scope"] = scope
     need = "Open to everyone." if scope == "open" else f"Needs the scope `{scope}`."
     operation["description"] = f"{operation.get('description', '').strip()}\n\n{need}".strip()
     for parameter in operation.get("parameters", ()):
         parameter.pop("deprecated", None)
-        _without_null(parameter)
+        _say_times(parameter.get("schema", {}))
+    if operation["operationId"] in _EXAMPLES:
+        operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLES[operation["operationId"]]
     responses: dict[str, Any] = operation["responses"]
+    _add_variants(operation)
     for status in _gate_answers(scope, method.upper(), has_body="requestBody" in operation):
         responses.setdefault(str(status), {"description": _GATE[status]})
     for code, response in responses.items():
+        for media_type, content in response.get("content", {}).items():
+            if "yaml" in media_type:
+                content["schema"] = {"description": "A definition, with the keys of docs/workflow-format.md."}
         if int(code) >= 400:
             _as_problem(int(code), response)
     operation["responses"] = dict(sorted(responses.items()))
@@ -170,13 +218,31 @@ def _as_problem(status: int, response: dict[str, Any]) -> None:
         response.setdefault("headers", {}).update(_HEADERS[status])
 
 
-def _without_null(parameter: dict[str, Any]) -> None:
-    """A parameter that may be left out is no parameter that may be null: a URL has no null."""
-    schema = parameter.get("schema", {})
-    rest = [each for each in schema.get("oneOf", ()) if each != {"type": "null"}]
-    if len(rest) == 1 and len(rest) < len(schema["oneOf"]):
-        del schema["oneOf"]
-        parameter["schema"] = {**rest[0], **schema}
+def _say_times(schema: dict[str, Any]) -> None:
+    """A time in a query may also be a number."""
+    for each in schema.get("oneOf", []):
+        if each.get("format") == "date-time":
+            schema["oneOf"].append({"type": "number", "description": "Seconds since 1970, UTC."})
+            return
+
+
+def _add_variants(operation: dict[str, Any]) -> None:
+    """Successes that depend on what was found there; an annotation of a handler has room for one only."""
+    responses, name = operation["responses"], operation["operationId"]
+    if name in _ALSO:
+        made = responses.get("201") or responses["202"]
+        responses.setdefault("200", {**made, "description": _ALSO[name]})
+    if name in _LINES:
+        lines = {"schema": {"type": "string", "description": _LINES[name]}}
+        responses["200"]["content"].setdefault("application/x-ndjson", lines)
+    if name in _LINKS:
+        place, value, others = _LINKS[name]
+        links = {other: {"operationId": other, "parameters": {place: value}} for other in others}
+        for code, response in responses.items():
+            if code < "300":
+                response["links"] = links
+    if any(parameter["name"].lower() == "if-none-match" for parameter in operation.get("parameters", ())):
+        responses.setdefault("304", {"description": "Not modified: the version in If-None-Match is the current one."})
 
 
 def _complete_components(components: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -261,7 +261,8 @@ def background_server(**options: Any) -> Iterator[ApiWorld]:
             raise failed[0]
         yield found[0]
     finally:
-        stop[0]()
+        with suppress(RuntimeError):  # its loop has closed already: it failed
+            stop[0]()
         thread.join(LIMIT_S)
     if failed:
         raise failed[0]

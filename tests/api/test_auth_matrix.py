@@ -1,4 +1,4 @@
-"""Every route, every kind of token, every way to write a path, over a raw socket: nothing opens without the right token.
+"""Every route, every kind of token, every way to write a path, over a raw socket: nothing opens without a right token.
 
 What should be open, and which scope each route needs, is written down here a second time and not taken from the
 handlers: a handler that says the wrong thing turns this red.

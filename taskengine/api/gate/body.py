@@ -1,14 +1,14 @@
 """Reading a body within its limits, whatever its headers said about it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from litestar.types import HTTPReceiveMessage, Receive
 
 from taskengine.api.problems import Refusal
 
-__all__ = ["ClientGone", "bounded_receive", "media_type", "takes_media_type"]
+__all__ = ["ClientGone", "bounded_receive", "has_body", "media_type", "takes_media_type", "too_large"]
 
 _JSON: Final = frozenset({"application/json"})
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
@@ -21,9 +21,19 @@ class ClientGone(Refusal):
         super().__init__(400, "the connection ended before the body did")
 
 
-def bounded_receive(receive: Receive, limit: int, timeout_s: float, now: Callable[[], float]) -> Receive:
-    """`receive` that raises Refusal: 413 after `limit` bytes, 408 when the body is not whole `timeout_s` after the
-    first look at it. Once the body is whole, waiting for the client to hang up has no limit."""
+def has_body(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request says that a body follows."""
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"").strip(b"0") != b""
+
+
+def bounded_receive(
+    receive: Receive, limit: int, timeout_s: float, now: Callable[[], float], on_gone: Callable[[], object]
+) -> Receive:
+    """`receive` of a request with a body, that raises Refusal: 413 after `limit` bytes, 408 when the body is not whole
+    `timeout_s` after the first look at it. Once it is whole, waiting for the client to hang up has no limit.
+
+    on_gone  called when the client leaves in the middle of the body, before ClientGone is raised
+    """
     read = 0
     whole = False
     deadline: float | None = None
@@ -39,6 +49,7 @@ def bounded_receive(receive: Receive, limit: int, timeout_s: float, now: Callabl
         except TimeoutError:
             raise Refusal(408, f"the body was not there after {timeout_s:g} s", {"Connection": "close"}) from None
         if message["type"] == "http.disconnect":
+            on_gone()
             raise ClientGone
         read += len(message.get("body", b""))  # type: ignore[arg-type]
         if read > limit:

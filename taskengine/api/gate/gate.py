@@ -11,7 +11,6 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskengine.ambient import Ambient
 from taskengine.api.gate.audit import AuditEntry, AuditLog
-from taskengine.api.gate.body import ClientGone
 from taskengine.api.gate.guard import SAFE_METHODS
 from taskengine.api.gate.hosts import HostRules, Sender
 from taskengine.api.gate.limits import Limits
@@ -130,7 +129,7 @@ class Gate:
                 async with asyncio.timeout(limit_s):
                     await passage.send(message)
             except TimeoutError:
-                passage.gone = True
+                passage.leave()
                 raise _ReaderGone from None
 
         return timed
@@ -139,8 +138,8 @@ class Gate:
         """Nobody inside has answered this error. A half-sent answer stays so: the server cuts the connection."""
         if not passage.started:
             await passage.refuse(error)
-        elif not passage.gone and not isinstance(error, ClientGone):
-            self._parts.ambient.log.error("api.answer_broken", exc=error.__cause__ or error)
+        elif not passage.gone:
+            self._parts.ambient.log.error("api.answer_broken", exc=_root(error))
 
     def _account(self, scope: Facts, passage: Passage, took_s: float) -> None:
         """Count, and write the audit line of a call that could change something."""
@@ -209,6 +208,13 @@ def presented_token(scope: Facts) -> str | None:
             if name.startswith(TOKEN_SUBPROTOCOL):
                 return str(name).removeprefix(TOKEN_SUBPROTOCOL)
     return None
+
+
+def _root(error: BaseException) -> BaseException:
+    """What really happened; the router wraps an error that comes after the beginning of an answer, layer by layer."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _unknown(detail: str) -> Refusal:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskengine.api.gate.body import bounded_receive, takes_media_type, too_large
+from taskengine.api.gate.body import bounded_receive, has_body, takes_media_type, too_large
 from taskengine.api.gate.limits import Limits
 from taskengine.api.gate.passage import Facts, Passage, passage_of
 from taskengine.api.gate.rates import TokenBucket
@@ -74,9 +74,10 @@ class Guard:
                 return
             passage.cleared = True
             scope["user"] = passage.principal
-            if facts["type"] == "http":
+            if facts["type"] == "http" and has_body(dict(facts["headers"])):
+                limit = self._body_limit(handler.opt)
                 receive = bounded_receive(
-                    receive, self._body_limit(handler.opt), self._limits.read_timeout_s, self._clock.monotonic
+                    receive, limit, self._limits.read_timeout_s, self._clock.monotonic, passage.leave
                 )
             if _is_stream(facts, handler.opt):
                 with self._seats.taken(passage.principal.id if passage.principal else ""):
@@ -111,7 +112,7 @@ class Guard:
         if length.isdigit() and int(length[:20]) > self._body_limit(opt):
             return too_large(self._body_limit(opt))
         kind = headers.get(b"content-type", b"").decode("latin-1")
-        if not kind and b"transfer-encoding" not in headers and length.strip(b"0") == b"":
+        if not kind and not has_body(headers):
             return None
         reason = takes_media_type(kind, definition=opt.get("body") == "definition")
         return Refusal(415, reason) if reason else None

@@ -36,6 +36,7 @@ class Passage:
     denial    the answer for somebody without a valid token
     cleared   the guard has let it pass
     error     what the inside raised last
+    gone      the other end takes and sends nothing any more
     status    of the answer that went out, 0: none; 101 for an accepted WebSocket
     """
 
@@ -72,6 +73,10 @@ class Passage:
         self.status = 0
         self.streaming = False
         scope[_KEY] = self
+
+    def leave(self) -> None:
+        """The client has gone: what the inside then complains about is no fault."""
+        self.gone = True
 
     async def refuse(self, refusal: Exception) -> None:
         """Answer with a problem and let nothing else out."""
