@@ -33,12 +33,18 @@ class Wiring:
     def __init__(self, address: str, patience: Patience, ca_file: Path | None) -> None:
         self.address, self._patience = address, patience
         self._local = is_loopback(address)
-        self._trust = _trust(ca_file) if address.startswith("https://") else None
+        self._secure = address.startswith("https://")
+        # Loading what the system trusts takes a while and is of no use for plain http within this machine.
+        self._trust = _trust(ca_file) if self._secure or not self._local else None
 
     def client_options(self) -> dict[str, Any]:
         """For httpx.Client and httpx.AsyncClient."""
+        import httpx
+
         return {
             "verify": self._trust if self._trust is not None else False,
+            # As many as there are callers: each may be waiting for a minute, and nobody behind it should.
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
             "trust_env": not self._local,
             "follow_redirects": False,  # the token is for this server and no other
         }
@@ -73,7 +79,7 @@ class Wiring:
             "ping_interval": self._patience.ping_s,
             "ping_timeout": self._patience.ping_s,
             "max_size": MAX_FRAME,
-            **({} if self._trust is None else {"ssl": self._trust}),
+            **({"ssl": self._trust} if self._secure else {}),
         }
 
 

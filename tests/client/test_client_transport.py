@@ -1,5 +1,6 @@
 """Real sockets and a server that misbehaves: what the client makes of it."""
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from client.clientworld import LIMIT_S, Either, Reply, Seen, TestTime, as_json, good, problem, scripted
 
-from taskengine.client import Patience
+from taskengine.client import AsyncClient, Client, Patience
 from taskengine.errors import CommitFailed, ServerUnreachable, Unavailable
 
 
@@ -105,8 +106,6 @@ def test_a_proxy_of_the_environment_is_not_for_this_machine(
 
 
 def test_one_client_keeps_its_connection_and_can_be_closed_twice(options: dict[str, Any]) -> None:
-    from taskengine.client import Client
-
     with scripted(good([])) as server:
         client = Client(server.address, **options)
         client.functions(), client.functions()
@@ -117,8 +116,6 @@ def test_one_client_keeps_its_connection_and_can_be_closed_twice(options: dict[s
 
 
 def test_threads_share_a_client(options: dict[str, Any]) -> None:
-    from taskengine.client import Client
-
     results: list[Any] = []
     with scripted(good([])) as server, Client(server.address, **options) as client:
         threads = [threading.Thread(target=lambda: results.append(client.functions())) for _ in range(8)]
@@ -127,6 +124,18 @@ def test_threads_share_a_client(options: dict[str, Any]) -> None:
         for thread in threads:
             thread.join(LIMIT_S)
     assert results == [[]] * 8
+
+
+async def test_many_may_wait_at_once(options: dict[str, Any]) -> None:
+    together = threading.Barrier(150)
+
+    def reply(_: Seen) -> Reply:
+        together.wait(LIMIT_S)
+        return good([])
+
+    with scripted(reply) as server:
+        async with AsyncClient(server.address, **options) as client:
+            assert await asyncio.gather(*(client.functions() for _ in range(150))) == [[]] * 150
 
 
 def test_a_failed_commit_keeps_its_name(either: Either, options: dict[str, Any]) -> None:
