@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.paging import micros_of
@@ -28,13 +28,13 @@ __all__ = [
     "workflow_key",
 ]
 
-WorkflowIdPath = Annotated[str, Parameter(max_length=400, description="The workflow's id, percent-encoded UTF-8.")]
-InstanceIdPath = Annotated[str, Parameter(max_length=200, description="The whole id of the instance.")]
-TaskNamePath = Annotated[str, Parameter(max_length=400, description="The task's name, percent-encoded UTF-8.")]
+WorkflowIdPath = Annotated[str, PathParameter(max_length=400, description="The workflow's id, percent-encoded UTF-8.")]
+InstanceIdPath = Annotated[str, PathParameter(max_length=200, description="The whole id of the instance.")]
+TaskNamePath = Annotated[str, PathParameter(max_length=400, description="The task's name, percent-encoded UTF-8.")]
 Key = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         min_length=1,
         max_length=200,
         description="Any text that names this request: sent again, it has the same answer and no second effect.",
@@ -42,7 +42,7 @@ Key = Annotated[
 ]
 Statuses = Annotated[
     list[InstanceState] | None,
-    Parameter(query="status", max_items=20, description="Only in this state; may be repeated for several."),
+    QueryParameter(name="status", max_items=20, description="Only in this state; may be repeated for several."),
 ]
 
 

@@ -4,11 +4,11 @@ from typing import Final
 
 import msgspec
 from litestar import post
+from litestar.params import RawBody
 
 from taskengine.api.asking import InstanceIdPath, Key, command_id
 from taskengine.api.describing import describe_body, problems
-from taskengine.api.gate.tokens import Principal
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Asker, Parts
 from taskengine.api.replies import Reply, decode_body
 from taskengine.api.shapes import instance_body
 from taskengine.engine.views import Commanded
@@ -37,7 +37,7 @@ Told = Reply[Envelope[InstanceBody]]
     summary="Pause",
 )
 async def pause_instance(
-    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, principal: Asker, idempotency_key: Key = None
 ) -> Told:
     """Start nothing new in this instance. `now` also interrupts what runs; it will run again after the resume.
 
@@ -58,7 +58,7 @@ async def pause_instance(
     summary="Resume",
 )
 async def resume_instance(
-    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, principal: Asker, idempotency_key: Key = None
 ) -> Told:
     """Go on after a pause, or after a quarantine. 202: done; 200: it was going on already; 409: it has ended."""
     decode_body(_RESUME, body)
@@ -76,7 +76,7 @@ async def resume_instance(
     summary="Cancel",
 )
 async def cancel_instance(
-    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, principal: Asker, idempotency_key: Key = None
 ) -> Told:
     """Ask it to end: nothing new starts, what runs is told to stop. It is Cancelled once everything has ended.
 
@@ -99,7 +99,7 @@ async def cancel_instance(
     summary="Retry",
 )
 async def retry_instance(
-    instance_id: InstanceIdPath, body: bytes, parts: ApiParts, principal: Principal, idempotency_key: Key = None
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, principal: Asker, idempotency_key: Key = None
 ) -> Told:
     """Open a new run of an instance that has ended: of what failed, `from` one task and all below, or `only` one task.
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar import get
 
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply
 from taskengine.api.shapes import function_body
 from taskengine.wire import Envelope, FunctionBody
@@ -13,7 +13,7 @@ __all__ = ["ROUTES"]
 
 
 @get("/api/v1/functions", opt={"scope": "read"}, tags=["functions"], summary="List job functions")
-async def list_functions(parts: ApiParts) -> Reply[Envelope[list[FunctionBody]]]:
+async def list_functions(parts: Parts) -> Reply[Envelope[list[FunctionBody]]]:
     """What the tasks of a definition may name as their job, by name."""
     return Reply(Envelope(data=[function_body(view) for view in parts.engine.functions()]))
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from taskengine.api import commands, logs
 from taskengine.api.asking import InstanceIdPath, Statuses, TaskNamePath, instance_query
@@ -21,7 +21,7 @@ from taskengine.api.paging import (
     number_cursor,
     page_of,
 )
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply
 from taskengine.api.shapes import instance_body, open_names, task_body
 from taskengine.api.stream.frames import UpdateFrame, event_frames
@@ -38,19 +38,19 @@ __all__ = ["ROUTES"]
 
 Labels = Annotated[
     list[str] | None,
-    Parameter(query="label", max_items=20, description="`key:value` of the definition; repeated: all of them."),
+    QueryParameter(name="label", max_items=20, description="`key:value` of the definition; repeated: all of them."),
 ]
-WorkflowFilter = Annotated[str | None, Parameter(query="workflow_id", max_length=400, description="Of this workflow.")]
+WorkflowFilter = Annotated[str | None, QueryParameter(name="workflow_id", max_length=400, description="Of it.")]
 After = Annotated[
-    datetime | None, Parameter(query="created_after", description="Created then or later; RFC 3339 with a zone.")
+    datetime | None, QueryParameter(name="created_after", description="Created then or later; RFC 3339 with a zone.")
 ]
 Before = Annotated[
-    datetime | None, Parameter(query="created_before", description="Created before that; RFC 3339 with a zone.")
+    datetime | None, QueryParameter(name="created_before", description="Created before that; RFC 3339 with a zone.")
 ]
 Search = Annotated[
-    str, Parameter(query="search", max_length=200, description="Part of the id, the workflow's id or the error.")
+    str, QueryParameter(name="search", max_length=200, description="Part of the id, the workflow's id or the error.")
 ]
-Prefix = Annotated[str, Parameter(query="prefix", max_length=200, description="The beginning of the id.")]
+Prefix = Annotated[str, QueryParameter(name="prefix", max_length=200, description="The beginning of the id.")]
 
 
 @get(
@@ -61,7 +61,7 @@ Prefix = Annotated[str, Parameter(query="prefix", max_length=200, description="T
     summary="List instances",
 )
 async def list_instances(
-    parts: ApiParts,
+    parts: Parts,
     status: Statuses = None,
     workflow_id: WorkflowFilter = None,
     label: Labels = None,
@@ -73,7 +73,7 @@ async def list_instances(
     offset: Offset = 0,
     cursor: CursorText = None,
     order: Order = "desc",
-    total: Annotated[bool, Parameter(description="Also count all that match.")] = False,
+    total: Annotated[bool, QueryParameter(description="Also count all that match.")] = False,
 ) -> Reply[Envelope[Page[InstanceBody]]]:
     """Instances that fulfil every filter, by their creation. Results are not among it: ask for one instance."""
     if cursor is not None and offset:
@@ -107,9 +107,7 @@ async def list_instances(
     tags=["instances"],
     summary="Show an instance",
 )
-async def get_instance(
-    instance_id: InstanceIdPath, parts: ApiParts, wait: Wait = None
-) -> Reply[Envelope[InstanceBody]]:
+async def get_instance(instance_id: InstanceIdPath, parts: Parts, wait: Wait = None) -> Reply[Envelope[InstanceBody]]:
     """One instance with its progress, and its result once it has ended: that of the tasks on which nothing depends.
 
     While it runs `progress` names the tasks that run and those that wait, at most 100 of each. With `wait` the answer
@@ -137,7 +135,7 @@ async def _told(engine: Engine, view: InstanceView) -> InstanceBody:
     summary="List tasks",
 )
 async def list_tasks(
-    instance_id: InstanceIdPath, parts: ApiParts, limit: LongLimit = 500, cursor: CursorText = None
+    instance_id: InstanceIdPath, parts: Parts, limit: LongLimit = 500, cursor: CursorText = None
 ) -> Reply[Envelope[Page[TaskBody]]]:
     """Tasks in the order of the definition, each as its latest attempt left it, with the attempts before."""
     first = after_number(cursor, "task", 0)
@@ -163,7 +161,7 @@ async def list_tasks(
     tags=["instances"],
     summary="Show a task",
 )
-async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: ApiParts) -> Reply[Envelope[TaskBody]]:
+async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: Parts) -> Reply[Envelope[TaskBody]]:
     """One task with all its attempts. Its lines are at `/instances/{id}/logs?task=`."""
     name = composed(task_name)
     tasks = {task.name: task for task in await parts.engine.get_tasks(instance_id)}
@@ -182,8 +180,8 @@ async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: 
 )
 async def list_events(
     instance_id: InstanceIdPath,
-    parts: ApiParts,
-    after: Annotated[int, Parameter(ge=0, le=2**53, description="Only what has a larger `seq`.")] = 0,
+    parts: Parts,
+    after: Annotated[int, QueryParameter(ge=0, le=2**53, description="Only what has a larger `seq`.")] = 0,
     limit: LongLimit = 500,
     cursor: CursorText = None,
 ) -> Reply[Envelope[Page[UpdateFrame]]]:

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from taskengine.api.asking import InstanceIdPath
 from taskengine.api.describing import problems
 from taskengine.api.following import follow_lines
 from taskengine.api.paging import CursorText, LongLimit, after_number, number_cursor
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Lines, Reply
 from taskengine.api.shapes import log_line
 from taskengine.engine.engine import Engine
@@ -33,16 +33,16 @@ _ENCODER: Final = msgspec.json.Encoder()
 )
 async def get_logs(
     instance_id: InstanceIdPath,
-    parts: ApiParts,
-    task: Annotated[str | None, Parameter(max_length=400, description="Only of this task.")] = None,
-    since: Annotated[int, Parameter(ge=0, le=2**53, description="Only lines with a larger `id`.")] = 0,
+    parts: Parts,
+    task: Annotated[str | None, QueryParameter(max_length=400, description="Only of this task.")] = None,
+    since: Annotated[int, QueryParameter(ge=0, le=2**53, description="Only lines with a larger `id`.")] = 0,
     tail: Annotated[
-        int | None, Parameter(ge=0, le=500, description="Only the last so many, still in ascending order.")
+        int | None, QueryParameter(ge=0, le=500, description="Only the last so many, still in ascending order.")
     ] = None,
     limit: LongLimit = 500,
     cursor: CursorText = None,
     follow: Annotated[
-        bool, Parameter(description="Answer with one JSON object a line (NDJSON), until the instance has ended.")
+        bool, QueryParameter(description="Answer with one JSON object a line (NDJSON), until the instance has ended.")
     ] = False,
 ) -> Reply[Envelope[Page[LogLine]]]:
     """Stored lines in the order in which they were said. With `follow`, those and all that come.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, TypeVar
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from taskengine.clock import Micros
 from taskengine.engine.views import InstanceView
@@ -32,17 +32,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-Limit = Annotated[int, Parameter(ge=1, le=100, description="How many at most.")]
-LongLimit = Annotated[int, Parameter(ge=1, le=500, description="How many at most.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
+LongLimit = Annotated[int, QueryParameter(ge=1, le=500, description="How many at most.")]
 Offset = Annotated[
     int,
-    Parameter(ge=0, le=10_000_000, description="How many to pass over; a cursor stays right while others are added."),
+    QueryParameter(ge=0, le=10_000_000, description="How many to pass over; a cursor is better."),
 ]
 CursorText = Annotated[
     str | None,
-    Parameter(query="cursor", max_length=300, description="The `cursor` of the page before: what comes behind it."),
+    QueryParameter(name="cursor", max_length=300, description="The `cursor` of the page before: what comes behind it."),
 ]
-Order = Annotated[Literal["asc", "desc"], Parameter(description="By creation: the oldest or the newest first.")]
+Order = Annotated[Literal["asc", "desc"], QueryParameter(description="By creation: the oldest or the newest first.")]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

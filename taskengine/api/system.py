@@ -8,7 +8,7 @@ from typing import Final
 from litestar import get
 
 from taskengine.api.describing import problems
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply, Text
 from taskengine.api.shapes import status_body
 from taskengine.errors import Unavailable
@@ -31,7 +31,7 @@ async def get_livez() -> Reply[Envelope[HealthBody]]:
 
 
 @get("/readyz", opt={"scope": "open"}, responses=problems(503), tags=["server"], summary="Ready")
-async def get_readyz(parts: ApiParts) -> Reply[Envelope[HealthBody]]:
+async def get_readyz(parts: Parts) -> Reply[Envelope[HealthBody]]:
     """Whether requests should be sent here: 200 when every unfinished instance is queued again, 503 with the reason."""
     word = parts.health()
     if word != "ok":
@@ -40,13 +40,13 @@ async def get_readyz(parts: ApiParts) -> Reply[Envelope[HealthBody]]:
 
 
 @get("/health", opt={"scope": "open"}, tags=["server"], summary="Health in one word")
-async def get_health(parts: ApiParts) -> Reply[Envelope[HealthBody]]:
+async def get_health(parts: Parts) -> Reply[Envelope[HealthBody]]:
     """`ok`, `starting`, `degraded` or `stopping`, always with 200: for people, and for programs that read."""
     return Reply(Envelope(data=HealthBody(status=parts.health())))
 
 
 @get("/version", opt={"scope": "read"}, tags=["server"], summary="Version")
-async def get_version(parts: ApiParts) -> Reply[Envelope[VersionInfo]]:
+async def get_version(parts: Parts) -> Reply[Envelope[VersionInfo]]:
     """What runs here, and since when."""
     info = VersionInfo(
         version=VERSION,
@@ -59,13 +59,13 @@ async def get_version(parts: ApiParts) -> Reply[Envelope[VersionInfo]]:
 
 
 @get("/metrics", opt={"scope": "read"}, media_type="text/plain", tags=["server"], summary="Metrics")
-async def get_metrics(parts: ApiParts) -> Reply[str]:
+async def get_metrics(parts: Parts) -> Reply[str]:
     """Prometheus' text format."""
     return Text(parts.metrics(), "text/plain; version=0.0.4; charset=utf-8")
 
 
 @get("/api/v1/status", opt={"scope": "read"}, responses=problems(503), tags=["server"], summary="Status")
-async def get_status(parts: ApiParts) -> Reply[Envelope[StatusBody]]:
+async def get_status(parts: Parts) -> Reply[Envelope[StatusBody]]:
     """How the engine is doing now: instances by state, slots, queues, backlog."""
     status = await parts.engine.status()
     body = status_body(status, stream_clients=parts.hub.clients, loop_lag_s=parts.loop_lag())
@@ -73,7 +73,7 @@ async def get_status(parts: ApiParts) -> Reply[Envelope[StatusBody]]:
 
 
 @get("/api/v1/nodes", opt={"scope": "read"}, responses=problems(503), tags=["server"], summary="Nodes")
-async def list_nodes(parts: ApiParts) -> Reply[Envelope[list[NodeBody]]]:
+async def list_nodes(parts: Parts) -> Reply[Envelope[list[NodeBody]]]:
     """The servers that run on this store. One process owns a SQLite file, so there is this one."""
     node = NodeBody(
         id=parts.node_id,

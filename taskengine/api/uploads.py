@@ -4,13 +4,13 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from litestar import Request, delete, post
-from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromQuery, HeaderParameter, RawBody, SkipValidation
 
 from taskengine.api.asking import Key, WorkflowIdPath, workflow_key
 from taskengine.api.describing import UploadOperation, problems
 from taskengine.api.desk import Desk, desk_of, etag
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply
 from taskengine.api.shapes import upload_reply
 from taskengine.model.definition import WorkflowDefinition
@@ -19,9 +19,10 @@ from taskengine.wire import Envelope, UploadReply
 __all__ = ["ROUTES"]
 
 _DESK: Final = {"desk": Provide(desk_of, sync_to_thread=False)}
+TheDesk = NamedDependency[SkipValidation[Desk]]
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", max_length=1000, description="Only if this is the current version, as its ETag says."),
+    HeaderParameter(name="If-Match", max_length=1000, description="Only if this version is current."),
 ]
 
 
@@ -36,10 +37,10 @@ IfMatch = Annotated[
     summary="Upload a definition",
 )
 async def upload_workflow(
-    body: bytes,
+    body: RawBody,
     request: Request[Any, Any, Any],
-    parts: ApiParts,
-    desk: Desk,
+    parts: Parts,
+    desk: TheDesk,
     if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Reply[Envelope[UploadReply]]:
@@ -66,7 +67,7 @@ async def upload_workflow(
     summary="Check a definition",
 )
 async def validate_workflow(
-    body: bytes, request: Request[Any, Any, Any], parts: ApiParts, desk: Desk, idempotency_key: Key = None
+    body: RawBody, request: Request[Any, Any, Any], parts: Parts, desk: TheDesk, idempotency_key: Key = None
 ) -> Reply[Envelope[UploadReply]]:
     """Say what an upload of this definition would do, or everything that is wrong with it. Changes nothing."""
     definition = await _read(body, request, parts, desk)
@@ -83,7 +84,7 @@ async def validate_workflow(
     summary="Delete a workflow",
 )
 async def delete_workflow(
-    workflow_id: WorkflowIdPath, parts: ApiParts, desk: Desk, force: bool = False, if_match: IfMatch = None
+    workflow_id: WorkflowIdPath, parts: Parts, desk: TheDesk, force: FromQuery[bool] = False, if_match: IfMatch = None
 ) -> None:
     """Forget a workflow. Its instances keep their version and their history.
 
@@ -92,7 +93,7 @@ async def delete_workflow(
     await desk.remove(parts.engine, workflow_key(workflow_id), if_match, force=force)
 
 
-async def _read(body: bytes, request: Request[Any, Any, Any], parts: ApiParts, desk: Desk) -> WorkflowDefinition:
+async def _read(body: bytes, request: Request[Any, Any, Any], parts: Parts, desk: Desk) -> WorkflowDefinition:
     jobs = parts.engine.registry.names()
     return await desk.read(body, request.headers.get("content-type", ""), jobs, parts.limits.definition_bytes)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from taskengine.engine.engine import Engine
 from taskengine.engine.views import InstanceView
@@ -15,8 +15,8 @@ MAX_WAIT_S: Final = 60.0
 
 Wait = Annotated[
     str | None,
-    Parameter(
-        query="wait",
+    QueryParameter(
+        name="wait",
         max_length=40,
         description="A duration such as `10s`, at most 60s: answer when the instance has ended, or after that time.",
     ),

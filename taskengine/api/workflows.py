@@ -6,14 +6,14 @@ from typing import Annotated, Any, Final, Literal
 import anyio.to_thread
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, HeaderParameter, QueryParameter, RawBody
 
 from taskengine.api import uploads
 from taskengine.api.asking import Key, Statuses, WorkflowIdPath, instance_query, workflow_key
 from taskengine.api.describing import describe_body, problems
 from taskengine.api.desk import etag, is_named
 from taskengine.api.paging import CursorText, Limit, Offset, Order, after_instance, instance_cursor, page_of
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import Parts
 from taskengine.api.replies import Empty, Headers, Reply, Text, decode_body
 from taskengine.api.shapes import graph_body, instance_body, version_body, workflow_detail, workflow_summary
 from taskengine.api.versions import find_version
@@ -43,8 +43,8 @@ _LARGE: Final = 300
 
 VersionQuery = Annotated[
     str | None,
-    Parameter(
-        query="version",
+    QueryParameter(
+        name="version",
         min_length=4,
         max_length=64,
         pattern="^[0-9a-f]+$",
@@ -53,13 +53,13 @@ VersionQuery = Annotated[
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Parameter(header="If-None-Match", max_length=1000, description="304 if this is the version that would be told."),
+    HeaderParameter(name="If-None-Match", max_length=1000, description="304 if it is this version."),
 ]
 GraphFormat = Literal["json", "mermaid", "dot", "svg", "ascii"]
 
 
 @get("/api/v1/workflows", opt={"scope": "read"}, responses=problems(503), tags=["workflows"], summary="List workflows")
-async def list_workflows(parts: ApiParts) -> Reply[Envelope[list[WorkflowSummary]]]:
+async def list_workflows(parts: Parts) -> Reply[Envelope[list[WorkflowSummary]]]:
     """All workflows in their current versions, by id."""
     return Reply(Envelope(data=[workflow_summary(view) for view in await parts.engine.list_workflows()]))
 
@@ -72,7 +72,7 @@ async def list_workflows(parts: ApiParts) -> Reply[Envelope[list[WorkflowSummary
     summary="Show a workflow",
 )
 async def get_workflow(
-    workflow_id: WorkflowIdPath, parts: ApiParts, version: VersionQuery = None, if_none_match: IfNoneMatch = None
+    workflow_id: WorkflowIdPath, parts: Parts, version: VersionQuery = None, if_none_match: IfNoneMatch = None
 ) -> Reply[Envelope[WorkflowDetail]]:
     """A workflow with its params, its definition and its graph. The ETag is the version, in quotes."""
     view = await find_version(parts.engine, workflow_key(workflow_id), version)
@@ -88,7 +88,7 @@ async def get_workflow(
     tags=["workflows"],
     summary="List versions",
 )
-async def list_versions(workflow_id: WorkflowIdPath, parts: ApiParts) -> Reply[Envelope[list[VersionBody]]]:
+async def list_versions(workflow_id: WorkflowIdPath, parts: Parts) -> Reply[Envelope[list[VersionBody]]]:
     """Every version that was uploaded, the newest first. Running instances keep theirs."""
     versions = await parts.engine.get_workflow_versions(workflow_key(workflow_id))
     return Reply(Envelope(data=[version_body(view) for view in versions]))
@@ -103,8 +103,8 @@ async def list_versions(workflow_id: WorkflowIdPath, parts: ApiParts) -> Reply[E
 )
 async def get_graph(
     workflow_id: WorkflowIdPath,
-    parts: ApiParts,
-    format: GraphFormat = "json",
+    parts: Parts,
+    format: FromQuery[GraphFormat] = "json",
     version: VersionQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Reply[Envelope[GraphBody]]:
@@ -131,7 +131,7 @@ async def get_graph(
     summary="Export as YAML",
 )
 async def export_workflow(
-    workflow_id: WorkflowIdPath, parts: ApiParts, version: VersionQuery = None, if_none_match: IfNoneMatch = None
+    workflow_id: WorkflowIdPath, parts: Parts, version: VersionQuery = None, if_none_match: IfNoneMatch = None
 ) -> Reply[str]:
     """The definition as a YAML file, which uploads to the same version again."""
     view = await find_version(parts.engine, workflow_key(workflow_id), version)
@@ -152,8 +152,8 @@ async def export_workflow(
 )
 async def execute_workflow(
     workflow_id: WorkflowIdPath,
-    body: bytes,
-    parts: ApiParts,
+    body: RawBody,
+    parts: Parts,
     idempotency_key: Key = None,
     wait: Wait = None,
 ) -> Reply[Envelope[ExecuteReply]]:
@@ -184,7 +184,7 @@ async def execute_workflow(
 )
 async def get_history(
     workflow_id: WorkflowIdPath,
-    parts: ApiParts,
+    parts: Parts,
     status: Statuses = None,
     limit: Limit = 20,
     offset: Offset = 0,
@@ -211,7 +211,7 @@ async def get_history(
     return Reply(Envelope(data=page))
 
 
-async def _known(parts: ApiParts, workflow_id: str) -> None:
+async def _known(parts: Parts, workflow_id: str) -> None:
     """Raises NotFound for a workflow that has neither a version nor an instance."""
     key = workflow_key(workflow_id)
     if not await parts.engine.list_instances(instance_query(workflow_id=key), limit=1):
