@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
-from taskengine.ambient import Ambient
+from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
 from taskengine.engine.directory import Directory, Watch
 from taskengine.engine.draining import Draining
@@ -126,6 +126,7 @@ class Engine(Looking):
                 self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
             ),
             mask=self._mask,
+            counts=None if isinstance(self._ambient.metrics, SilentMetrics) else self._ambient.metrics,
         )
         self._hearing.begin()
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
@@ -373,6 +374,7 @@ class Engine(Looking):
             backlog=staff.checkpointer.backlog,
             stalled=staff.checkpointer.stalled,
             actors=dispatcher.alive,
+            stuck=staff.caller.stuck_threads,
         )
 
     # -- waiting ---------------------------------------------------------------------------------------------------

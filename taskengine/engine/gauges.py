@@ -18,6 +18,7 @@ async def refresh_gauges(engine: Engine, metrics: Metrics) -> None:
     metrics.gauge("engine.slots", status.slots)
     metrics.gauge("engine.running", status.running)
     metrics.gauge("engine.queued", status.queued)
+    metrics.gauge("threads.stuck", status.stuck)
     metrics.gauge("actors.alive", len(actors))
     metrics.gauge("actors.mailbox_depth", sum(actor.depth for actor in actors))
     metrics.gauge("build.info", 1, version=VERSION, python=".".join(map(str, sys.version_info[:3])))

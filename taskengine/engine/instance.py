@@ -33,6 +33,7 @@ from taskengine.engine.planner import (
 )
 from taskengine.engine.results import Results
 from taskengine.engine.staff import Staff
+from taskengine.engine.tally import Tally
 from taskengine.engine.task import Assignment, TaskActor
 from taskengine.errors import UnknownFunction
 from taskengine.model.events import Event
@@ -74,6 +75,7 @@ class InstanceActor(AsyncActor):
         self._fresh = False
         self._recovering = False
         self._loaded = False
+        self._tally = None if staff.counts is None else Tally(staff.counts, blueprint.definition.tasks)
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -84,6 +86,9 @@ class InstanceActor(AsyncActor):
                 return
             case Settled():
                 self._on_settled(message)
+            case Granted():
+                if self._tally is not None:
+                    self._tally.granted(1, self._staff.ambient.clock.now_us())
             case Continue():
                 self._continuing = False
             case Start():
@@ -123,6 +128,8 @@ class InstanceActor(AsyncActor):
         if body is None or body[0] != message.attempt:
             return  # late; the planner will drop it too
         del self._bodies[message.ordinal]
+        if self._tally is not None:
+            self._tally.attempt(message, self._staff.ambient.clock.now_us())
         if message.outcome is Outcome.OK:
             self._results.keep(message.ordinal, message.result)
             self._staff.ambient.probe.reach("settle.before_commit")
@@ -188,11 +195,15 @@ class InstanceActor(AsyncActor):
         decision, effects = self._flying.popleft()
         if self._fresh:
             self._fresh = False
+            if self._tally is not None:
+                self._tally.started()
             self._staff.directory.answer(start_key(self._id), Answer(state=self._plan.ledger.state))
         recovered, self._recovering = self._recovering, False
         if recovered:
             self._staff.ambient.probe.reach("recovery.committed")
         self._perform(effects)
+        if self._tally is not None:
+            self._tally.moved(decision.event.body.transitions)
         if recovered:
             self._staff.recovery.back(self._id)
         bus: Bus = self._staff.bus
@@ -233,7 +244,10 @@ class InstanceActor(AsyncActor):
 
     def _ask_for_slots(self, offers: list[tuple[Ordinal, int]], *, alone: bool = False) -> None:
         now_us = self._staff.ambient.clock.now_us()
-        for ordinal, attempt in self._staff.runner.request(self._id, offers, alone=alone):
+        granted = self._staff.runner.request(self._id, offers, alone=alone)
+        if self._tally is not None:
+            self._tally.asked(0 if alone else len(offers), len(granted), now_us)
+        for ordinal, attempt in granted:
             decide(self._plan, Granted(ordinal, attempt), now_us)
 
     def _launch(self, effect: Launch) -> None:
@@ -311,7 +325,9 @@ class InstanceActor(AsyncActor):
         self._staff.timers.at(Micros(due_us), lambda: supervisor.tell(deliver))
 
     def _count_end(self, state: InstanceState) -> None:
-        self._staff.ambient.metrics.count(f"instances.ended.{state.value}")
+        if self._tally is not None:
+            ledger = self._plan.ledger
+            self._tally.ended(state, ledger.started_us, ledger.finished_us)
 
     # -- leaving memory ----------------------------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ __all__ = ["Logbook", "Speaker"]
 
 BATCH_S: Final = 0.25
 BATCH_LINES: Final = 500
-MOST_LINES: Final = 20_000
-MOST_CHARS: Final = 32 * 1024 * 1024
+LARGE_BATCH_LINES: Final = 2000
+MOST_LINES: Final = 100_000
+MOST_CHARS: Final = 64 * 1024 * 1024
 MOST_KNOWN: Final = 10_000
 """Instances whose last id is remembered; those that have something under way come on top."""
 
@@ -61,7 +62,7 @@ class Logbook:
 
     Lines go to the store through the checkpointer, at most every 250 ms or as soon as there are 500; one batch of
     them is under way at a time, so that a chatty task does not fill the commits of the others. When the store does
-    not keep up, at most 20,000 lines (32 Mi characters) wait; what comes then is dropped, and a later line of the
+    not keep up, at most 100,000 lines (64 Mi characters) wait; what comes then is dropped, and a later line of the
     same attempt says how many. After a crash the lines of the last moments are missing.
     """
 
@@ -184,7 +185,9 @@ class Logbook:
             self._save()
 
     def _save(self) -> None:
-        rows = tuple(self._pending.popleft() for _ in range(min(BATCH_LINES, len(self._pending))))
+        pending = self._pending
+        most = min(max(BATCH_LINES, len(pending) // 2), LARGE_BATCH_LINES)  # larger ones only to catch up
+        rows = tuple(pending.popleft() for _ in range(min(most, len(pending))))
         if rows:
             self._flying += 1
             self._checkpointer.save(LogBatch(rows), lambda error: self._saved(rows, error))

@@ -3,7 +3,7 @@
 import msgspec
 
 from taskengine.actors import Timers
-from taskengine.ambient import Ambient
+from taskengine.ambient import Ambient, Metrics
 from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprints
@@ -54,7 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staff(msgspec.Struct, frozen=True, kw_only=True):
-    """Made once by the engine; handed to the supervisor and, by it, to each instance."""
+    """Made once by the engine; handed to the supervisor and, by it, to each instance.
+
+    counts  the metrics of the ambient record; None where nobody counts, which spares a fiftieth of a task
+    """
 
     ambient: Ambient
     settings: Settings
@@ -71,3 +74,4 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Recovery
     logbook: Logbook
     mask: Mask
+    counts: Metrics | None

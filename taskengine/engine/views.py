@@ -151,6 +151,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     backlog  rows that wait for their commit
     stalled  the store cannot commit; nothing new is accepted
     actors   in memory
+    stuck    threads whose body was told to end and goes on
     """
 
     store: StoreStatus
@@ -160,6 +161,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     backlog: int
     stalled: bool
     actors: int
+    stuck: int = 0
 
 
 def commanded(view: InstanceView, *, changed: bool) -> Commanded:

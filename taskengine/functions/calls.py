@@ -141,6 +141,7 @@ class Call:
             return
         self.context.sum_up()
         self.ended = True
+        self._on_frame = None  # with the context's sink these are circles: an attempt should not wait for the collector
         self._around.forget(self)
         self._around.ambient.probe.reach("body.after")
         self._on_done(outcome)

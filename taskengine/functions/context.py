@@ -228,25 +228,28 @@ class JobContext:
 
     def tell(self, level: str, message: str) -> None:
         """One line; what `log` does. A line is cut at 64 KiB; what is beyond the attempt's quota is dropped."""
-        if self._sink is None:
+        sink = self._sink
+        if sink is None:
             return
         if self._quota is None:
             self._quota = LogQuota(self._log_cap)
         if self._quota.admit(len(message)):
-            self._sink(LogLine(level, cut(message, _MAX_LINE), self.clock.now_us()))
+            sink(LogLine(level, cut(message, _MAX_LINE), self.clock.now_us()))
 
     def sum_up(self) -> None:
-        """The body has ended: a last line says how many were dropped. For the caller."""
+        """The body has ended: a last line says how many were dropped, and nobody listens any more. For the caller."""
         if self._sink is not None and self._quota is not None and (note := self._quota.note()):
             self._sink(LogLine("warning", note, self.clock.now_us()))
+        self._sink = None
 
     def set_progress(self, fraction: float, message: str = "") -> None:
         """How far the body is, 0 to 1; what is outside counts as the nearer end."""
         share = float(fraction)
         if share != share:
             raise ValueError("progress is a fraction between 0 and 1, got NaN")
-        if self._sink is not None:
-            self._sink(ProgressNote(min(1.0, max(0.0, share)), cut(message, _MAX_LINE)))
+        sink = self._sink
+        if sink is not None:
+            sink(ProgressNote(min(1.0, max(0.0, share)), cut(message, _MAX_LINE)))
 
     @property
     def cancelled(self) -> bool:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskengine.ambient import Ambient
@@ -18,17 +18,25 @@ LIMIT_S = 20.0
 
 
 class Counts:
-    """Metrics by name."""
+    """Counters by name, and by name with labels, `tasks.ended{job=x,status=Success}`; every value observed."""
 
     def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
+        self.observed: defaultdict[str, list[float]] = defaultdict(list)
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, name: str, amount: int = 1, /, **labels: str) -> None:
         self.counted[name] += amount
+        if labels:
+            self.counted[_labelled(name, labels)] += amount
 
-    def gauge(self, name: str, value: float) -> None: ...
+    def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
 
-    def observe(self, name: str, value: float) -> None: ...
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        self.observed[_labelled(name, labels)].append(value)
+
+
+def _labelled(name: str, labels: Mapping[str, str]) -> str:
+    return f"{name}{{{','.join(f'{key}={labels[key]}' for key in sorted(labels))}}}" if labels else name
 
 
 class Lines:
