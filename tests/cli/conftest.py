@@ -62,6 +62,16 @@ async def breaks_at_first(ctx: TaskContext, flag: str) -> str:
         raise NonRetryable("no \\x1b[2Jflag")
     return "whole"
 
+@job("ticking")
+async def ticking(ctx: TaskContext, gate: str) -> int:
+    "Logs until the file `gate` is there."
+    ticks = 0
+    while not os.path.exists(gate):
+        ticks += 1
+        ctx.log.info("tick %d", ticks)
+        await asyncio.sleep(0.05)
+    return ticks
+
 @job("stubborn")
 async def stubborn(gate: str) -> None:
     "Blocks the whole loop."
@@ -213,7 +223,8 @@ class Served:
         shutil.copy(self._wait_for_note(), home / "servers")
 
     def stop(self) -> None:
-        self.process.terminate()
+        """At once: tests leave instances behind that would hold up an orderly end."""
+        self.process.kill()
         self.process.wait(PATIENCE_S)
 
     def _wait_for_note(self) -> Path:

@@ -34,10 +34,11 @@ class PollFeed:
         if self._seq is None:
             return [await self._first()]
         await self._clock.sleep(_EVERY_S)
+        # Events before lines: what was said before the last event is there, then.
+        events = await self._look.reading.events(self._instance_id, self._seq, _PAGE)
         lines = await self._look.reading.logs(
             self._instance_id, task=None, after=self._log or 0, limit=_PAGE, tail=None
         )
-        events = await self._look.reading.events(self._instance_id, self._seq, _PAGE)
         self._log = max((line.id for line in lines), default=self._log)
         self._seq = max((event.seq for event in events), default=self._seq)
         said: list[StreamFrame] = [log_frame(log_line(line), self._workflow_id) for line in lines]

@@ -1,5 +1,6 @@
 """A server as a target."""
 
+import asyncio
 import contextlib
 import shlex
 import sys
@@ -51,6 +52,7 @@ _SEARCHED: Final = 1000
 """Instances that are looked through for the beginning of an id."""
 _FLUSH_S: Final = 0.4
 """What was said before a stream began is stored by then: lines are stored four times a second."""
+_GOODBYE_S: Final = 2.0
 _HURRIED: Final = Patience(connect_s=0.5, read_s=0.7, total_s=0.0, refused_s=0.0)
 _MANY: Final = 10_000
 """Frames that may wait to be shown before the stream is left unread for a moment."""
@@ -183,12 +185,12 @@ class Remote:
 
             feed = StreamFeed(stored)
             stream = client.stream(instance_id=instance_id, on_state=feed.tell)
-            async with contextlib.aclosing(stream), anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:
                 group.start_soon(feed.read, stream)
                 try:
                     yield feed
                 finally:
-                    group.cancel_scope.cancel()
+                    await feed.leave()
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail:
         self._client.pause(instance_id, now=now)
@@ -258,25 +260,49 @@ class StreamFeed:
         self._frames: list[StreamFrame] = []
         self._woken, self._room = anyio.Event(), anyio.Event()
         self._end: Exception | None = None
-        self._begun = self._lost = False
+        self._begun = self._lost = self._leaving = False
+        self._reader: asyncio.Task[object] | None = None
+        self._gone = anyio.Event()
 
     async def read(self, stream: AsyncGenerator[StreamFrame, None]) -> None:
-        """Takes everything; how the stream ends is told by `news`."""
+        """Takes everything, until `leave`; how the stream ends is told by `news`."""
+        self._reader = asyncio.current_task()
         try:
-            async for frame in stream:
-                if not self._begun:
-                    await self._begin()
-                if isinstance(frame, LogUpdate) and self._said_until and frame.timestamp <= self._said_until:
-                    continue
-                self._frames.append(frame)
-                self._woken.set()
-                if len(self._frames) >= _MANY:
-                    self._room = anyio.Event()
-                    await self._room.wait()
+            async with contextlib.aclosing(stream):
+                async for frame in stream:
+                    await self._take(frame)
             self._end = ServerUnreachable("", "the stream ended")
         except TaskEngineError as error:
             self._end = error
+        except asyncio.CancelledError:
+            if not self._leaving:
+                raise
+        finally:
+            self._gone.set()
+            self._woken.set()
+
+    async def leave(self) -> None:
+        """Stop reading, and close the connection in good order; a server that does not answer is not waited for long.
+
+        Cancelled by hand: a cancel scope would interrupt the closing, too.
+        """
+        self._leaving = True
+        if self._reader is None:
+            return
+        self._reader.cancel()
+        with anyio.move_on_after(_GOODBYE_S, shield=True):
+            await self._gone.wait()
+
+    async def _take(self, frame: StreamFrame) -> None:
+        if not self._begun:
+            await self._begin()
+        if isinstance(frame, LogUpdate) and self._said_until and frame.timestamp <= self._said_until:
+            return
+        self._frames.append(frame)
         self._woken.set()
+        if len(self._frames) >= _MANY:
+            self._room = anyio.Event()
+            await self._room.wait()
 
     async def _begin(self) -> None:
         """The stream is open, so what is stored now and what it says later is everything."""

@@ -70,11 +70,24 @@ def follow(
     since  what counts as news; None: what happens from now on
     Raises WaitTimeout, and Conflict where nobody works on it.
     """
-    detail = target.detail(instance_id)
-    board = Board.of(detail) if since is None else Board(detail, since.tasks)
     watching = Watching(
         logs=logs, quiet=output.quiet, timeout_s=timeout_s, logs_since=None if since is None else since.line
     )
+    try:
+        detail = _watched(ambient, target, instance_id, watching, since)
+    except KeyboardInterrupt:  # before or after the picture, which hears it by itself
+        detail = None
+    if detail is None:
+        return say_detached(target, instance_id)
+    return report_end(detail, instance_id, target.flags, output, ambient.clock)
+
+
+def _watched(
+    ambient: Ambient, target: Target, instance_id: str, watching: Watching, since: Since | None
+) -> InstanceDetail | None:
+    """The instance as it ended; None when somebody interrupted the watching."""
+    detail = target.detail(instance_id)
+    board = Board.of(detail) if since is None else Board(detail, since.tasks)
     if board.header.state in AT_END:
         _catch_up(ambient, target, board, detail, watching)
     else:
@@ -83,12 +96,12 @@ def follow(
         for name, tries in target.tries_allowed(detail).items():
             board.allow_tries(name, tries)
         if not asyncio.run(_until_end(ambient, target, board, watching)):
-            return say_detached(target, instance_id)
+            return None
         detail = target.detail(instance_id)
         board.load(detail, detail.tasks)
-    if not output.quiet:
+    if not watching.quiet:
         show_end(board, ambient.clock.now_us(), sys.stderr)
-    return report_end(detail, instance_id, target.flags, output, ambient.clock)
+    return detail
 
 
 def say_detached(target: Target, instance_id: str) -> int:
