@@ -29,8 +29,8 @@ FIRST_S: Final = 0.5
 LONGEST_S: Final = 30.0
 NDJSON: Final = "application/x-ndjson"
 NORMAL: Final = 1000
-REFUSED: Final = frozenset({1008, 4401, 4403})
-"""Closing codes with which a server sends a client away: policy, no token, not enough of one."""
+NOT_WANTED: Final = 1008
+"""The closing code of a server that sends a client away for good (RFC 6455, policy)."""
 
 
 class Channel(Generic[T]):
@@ -200,7 +200,7 @@ class _Trouble:
 
     def _raise_if_refused(self, end: Closed | Answer | Fault) -> None:
         match end:
-            case Closed() if end.code in REFUSED:
+            case Closed(code=code) if code == NOT_WANTED:
                 raise NotAllowed(f"the server closed the stream: {end.reason or end.code}")
             case Answer(status=401) if not self._fresh_token and self._asking.target.token.refresh():
                 return

@@ -171,3 +171,19 @@ def test_the_last_frame_may_be_that_of_the_instance() -> None:
     last = InstanceStatus(instance_id="i", workflow_id="w", seq=1, status="Success", timestamp=AT)
     assert take(place, [frame("i", 1, 1, more=True), last]) == [frame("i", 1, 1, more=True), last]
     assert place.query() == {"since": 1}
+
+
+def test_a_snapshot_ends_the_number_that_was_cut() -> None:
+    place = FramePlace(None, None)
+    take(place, [frame("i", 1, 1, more=True), snapshot(cursor="c7"), HeartbeatFrame(timestamp=AT, cursor="c9")])
+    assert place.query() == {"since": "c9"}
+
+
+def test_what_somebody_has_seen_is_not_told_again() -> None:
+    assert take(FramePlace(3, "i"), number("i", 3, 2)) == []
+    line = LogLine(id=7, instance_id="i", task="t", attempt=1, level="info", message="x", at=AT)
+    place = LogPlace(0, "t")
+    assert place.take(msgspec.json.encode(line)) == line
+    assert place.take(msgspec.json.encode(line)) is None
+    assert place.query() == {"follow": True, "task": "t", "since": 7}
+    assert LogPlace(7, None).take(msgspec.json.encode(line)) is None

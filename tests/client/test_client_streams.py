@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -171,6 +172,30 @@ def test_a_refused_stream_says_why_at_once(
     with scripted_socket(lambda path: script) as (address, _), pytest.raises(error, match="no instance 'i-1'"):
         either.take(address, "stream", "i-1", options=options)
     assert time_of_test.rests == []
+
+
+def test_a_replaced_token_is_read_again_once(either: Either, options: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("te_old")
+    refused = SocketScript(refuse=401, refusal=problem(401, "not_authenticated", "who?").body)
+    later = history_server([])
+
+    def script(path: str) -> SocketScript:
+        file.write_text("te_new")
+        return refused if len(requests) == 1 else later(path)
+
+    with scripted_socket(script) as (address, requests):
+        assert either.take(address, "stream", "i-1", options={**options, "token_file": file}) == HISTORY
+    assert [request.headers["Authorization"] for request in requests] == ["Bearer te_old", "Bearer te_new"]
+    with scripted_socket(lambda path: refused) as (address, requests), pytest.raises(NotAllowed, match="who"):
+        either.take(address, "stream", "i-1", options={**options, "token_file": file})
+
+
+def test_a_client_that_is_sent_away_does_not_come_back(either: Either, options: dict[str, Any]) -> None:
+    script = SocketScript(code=1008, reason="not you")
+    with scripted_socket(lambda path: script) as (address, requests), pytest.raises(NotAllowed, match="not you"):
+        either.take(address, "stream", "i-1", options=options)
+    assert len(requests) == 1
 
 
 def test_a_page_in_place_of_a_stream_is_no_stream(either: Either, options: dict[str, Any]) -> None:
