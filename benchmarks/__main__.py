@@ -29,6 +29,7 @@ WORKLOADS: Final = {
     "w2": "benchmarks.w2",
     "w3": "benchmarks.w3",
     "w5": "benchmarks.w5",
+    "w6": "benchmarks.w6",
     "w7": "benchmarks.w7",
     "w8": "benchmarks.w8_dispatcher",
 }
