@@ -42,8 +42,13 @@ def make_console(stream: TextIO) -> "Console":
     """A rich console that follows these rules and not its own; as wide as the terminal, unbounded elsewhere."""
     from rich.console import Console
 
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Whoever called the command decides what it means that nobody reads any more; rich would exit with 1."""
+            raise
+
     coloured, terminal = colour_wanted(stream), is_terminal(stream)
-    return Console(
+    return PipedConsole(
         file=stream,
         force_terminal=coloured or is_animated(stream),
         no_color=not coloured,

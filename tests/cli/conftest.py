@@ -307,7 +307,10 @@ class Terminal:
         return self.text
 
     def press_ctrl_c(self) -> None:
-        os.write(self._master, b"\x03")
+        self.type(b"\x03")
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
 
     def end(self) -> int:
         """Read to the end; the exit code."""

@@ -44,9 +44,8 @@ from taskengine.definition import to_yaml
 from taskengine.definition.export import workflow_shape
 from taskengine.engine.engine import Engine
 from taskengine.engine.views import WorkflowView
-from taskengine.errors import InvalidInput, NotFound, ServerUnreachable
+from taskengine.errors import InvalidInput, ServerUnreachable
 from taskengine.model.ids import InstanceId, WorkflowId
-from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import InstanceState
 from taskengine.store.interface import InstanceQuery
 from taskengine.telemetry.logs import set_up_logging
@@ -228,12 +227,7 @@ class Machine:
     def retry(
         self, instance_id: str, from_task: str | None, only_task: str | None, engine: EngineOptions, *, quiet: bool
     ) -> Ended:
-        task = from_task if from_task is not None else only_task
-
         async def change(engine: Engine, known: InstanceId) -> None:
-            names = [view.name for view in await engine.get_tasks(known)]
-            if task is not None and task not in names:
-                raise NotFound("task", task, did_you_mean(task, names).removeprefix(", "))
             await engine.retry_instance(known, from_task=from_task, only_task=only_task)
 
         return self._go_on(instance_id, engine, change, quiet=quiet)

@@ -8,6 +8,7 @@ from taskengine.cli.targets.choosing import choose_for
 from taskengine.cli.targets.interface import Ended, Target
 from taskengine.cli.verbs.following import Since, follow
 from taskengine.cli.verbs.report import report_end, show_detail
+from taskengine.cli.verbs.tasks import must_have_task
 
 __all__ = ["cancel", "pause", "resume", "retry"]
 
@@ -49,6 +50,9 @@ def retry(
     """What failed, or `from_task` and all below, or `only_task`. Raises NotFound for a task that is not there."""
     ambient = ambient or Ambient()
     with choose_for(where, prefix, ambient) as (target, instance_id):
+        task = from_task if from_task is not None else only_task
+        if task is not None:
+            must_have_task(target, instance_id, task)
         before = _before(target, instance_id, engine)
         ended = target.retry(instance_id, from_task, only_task, engine, quiet=output.quiet)
         return _report(ambient, target, instance_id, ended, before, output)

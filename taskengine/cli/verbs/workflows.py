@@ -48,7 +48,7 @@ def _placed(error: InvalidDefinition, name: str) -> InvalidDefinition:
     """A server knows the lines, but not the name of the file."""
     import msgspec
 
-    return InvalidDefinition([msgspec.structs.replace(each, file=each.file or name) for each in error.problems])
+    return InvalidDefinition([msgspec.structs.replace(each, file=name) for each in error.problems])
 
 
 def _say_uploaded(replies: Sequence[UploadReply], stream: TextIO) -> None:
