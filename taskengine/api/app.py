@@ -24,13 +24,15 @@ _ROOMS: Final = ("workflows", "instances", "system", "functions", "tokens", "pag
 
 
 class _Asked(Request[Any, Any, Any]):
-    """A request whose JSON may be as deep as somebody likes: that is their mistake and no failure of ours."""
+    """A request whose JSON may be broken in ways that Litestar does not expect: that is no failure of ours."""
 
     async def json(self) -> Any:
         try:
             return await super().json()
         except RecursionError:
             raise Refusal(400, "the body is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise Refusal(400, f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def routes() -> list[Any]:

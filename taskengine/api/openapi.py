@@ -76,10 +76,11 @@ _ALSO: Final[Mapping[str, str]] = {
 }
 """Routes that also answer 200, with the same body as their 201 or 202."""
 
-_LINES: Final[Mapping[str, str]] = {
-    "get_logs": "With `follow`: one LogLine a line, for as long as the instance runs.",
+_KINDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "get_logs": {"application/x-ndjson": "With `follow`: one LogLine a line, for as long as the instance runs."},
+    "get_graph": {"text/plain": "Mermaid or DOT, as `format` says.", "image/svg+xml": "With `format=svg`."},
 }
-"""Routes that also answer in lines of JSON."""
+"""Other forms of a success, by media type."""
 
 _OF_INSTANCE: Final = (
     *("get_instance", "list_tasks", "list_events", "get_logs"),
@@ -95,7 +96,6 @@ _OF_WORKFLOW: Final = (
 )
 _LINKS: Final[Mapping[str, tuple[str, str, Sequence[str]]]] = {
     "execute_workflow": ("instance_id", "$response.body#/data/instance_id", _OF_INSTANCE),
-    "list_instances": ("instance_id", "$response.body#/data/items/0/id", _OF_INSTANCE),
     "upload_workflow": ("workflow_id", "$response.body#/data/id", _OF_WORKFLOW),
     "create_token": ("token_id", "$response.body#/data/id", ("revoke_token",)),
 }
@@ -232,9 +232,8 @@ def _add_variants(operation: dict[str, Any]) -> None:
     if name in _ALSO:
         made = responses.get("201") or responses["202"]
         responses.setdefault("200", {**made, "description": _ALSO[name]})
-    if name in _LINES:
-        lines = {"schema": {"type": "string", "description": _LINES[name]}}
-        responses["200"]["content"].setdefault("application/x-ndjson", lines)
+    for kind, text in _KINDS.get(name, {}).items():
+        responses["200"]["content"].setdefault(kind, {"schema": {"type": "string", "description": text}})
     if name in _LINKS:
         place, value, others = _LINKS[name]
         links = {other: {"operationId": other, "parameters": {place: value}} for other in others}

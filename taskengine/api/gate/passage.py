@@ -99,7 +99,7 @@ class Passage:
             case "websocket.close" if not self.started:
                 await self.refuse(self._reason())
             case _:
-                await self._out(message)
+                await self._tell(message)
 
     def _harmless(self, message: Message) -> bool:
         """A router's refusal, told to somebody with a valid token."""
@@ -111,28 +111,36 @@ class Passage:
             return self.denial
         return self.error or Refusal(403, "the connection was not accepted")
 
+    async def _tell(self, message: Any) -> None:
+        """ASGI's way to say that the other end has gone is an OSError of `send`."""
+        try:
+            await self._out(message)
+        except OSError:
+            self.gone = True
+            raise
+
     async def _begin(self, status: int, message: Any) -> None:
         self.started, self.status = True, status
         given = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers") or ()]
         self.streaming = any(name == b"content-type" and value.startswith(_STREAMS) for name, value in given)
         if message["type"] == "http.response.start":
             message = {**message, "headers": with_defaults(given)}
-        await self._out(message)
+        await self._tell(message)
 
     async def _problem(self, answer: Answer) -> None:
         self.started, self.status = True, answer.body.status
         body = answer.encoded()
         headers = _problem_headers(answer.headers, len(body))
         if self._scope["type"] != "websocket":
-            await self._out({"type": "http.response.start", "status": self.status, "headers": headers})
-            await self._out({"type": "http.response.body", "body": body, "more_body": False})
+            await self._tell({"type": "http.response.start", "status": self.status, "headers": headers})
+            await self._tell({"type": "http.response.body", "body": body, "more_body": False})
         elif "websocket.http.response" in (self._scope.get("extensions") or {}):
-            start: Any = {"type": "websocket.http.response.start", "status": self.status, "headers": headers}
-            end: Any = {"type": "websocket.http.response.body", "body": body, "more_body": False}
-            await self._out(start)
-            await self._out(end)
+            start = {"type": "websocket.http.response.start", "status": self.status, "headers": headers}
+            end = {"type": "websocket.http.response.body", "body": body, "more_body": False}
+            await self._tell(start)
+            await self._tell(end)
         else:
-            await self._out({"type": "websocket.close", "code": 1008, "reason": answer.body.code})
+            await self._tell({"type": "websocket.close", "code": 1008, "reason": answer.body.code})
 
 
 def passage_of(scope: Mapping[str, Any]) -> Passage:
