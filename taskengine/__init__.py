@@ -12,6 +12,7 @@ from taskengine.version import VERSION
 if TYPE_CHECKING:
     from taskengine.client import AsyncClient, Client
     from taskengine.definition import TaskBuilder, WorkflowBuilder, read_file, read_yaml
+    from taskengine.engine.blocking import BlockingEngine
     from taskengine.engine.builder import EngineBuilder
     from taskengine.engine.engine import Engine
     from taskengine.engine.views import InstanceView, TaskView
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VERSION",
     "AsyncClient",
+    "BlockingEngine",
     "Client",
     "Engine",
     "EngineBuilder",
@@ -49,6 +51,7 @@ __all__ = [
 
 _HOMES: Final = {
     "AsyncClient": "client",
+    "BlockingEngine": "engine.blocking",
     "Client": "client",
     "Engine": "engine.engine",
     "EngineBuilder": "engine.builder",
