@@ -7,7 +7,7 @@ not help; all of that is decided here, by one look at all clients each second.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
@@ -264,8 +264,11 @@ class Hub:
             return Parcel([encode_frame(log_update(frame))])
         return Parcel([encode_frame(progress_update(frame, self._clock.now_us()))])
 
-    def _listeners(self, instance_id: str, workflow_id: str) -> Iterator[Client]:
-        return chain(self._by_instance.get(instance_id, ()), self._by_workflow.get(workflow_id, ()), self._everything)
+    def _listeners(self, instance_id: str, workflow_id: str) -> Iterable[Client]:
+        one, flow = self._by_instance.get(instance_id), self._by_workflow.get(workflow_id)
+        if one is None and flow is None:
+            return self._everything
+        return chain(one or (), flow or (), self._everything)
 
     # -- looking after -----------------------------------------------------------------------------------------
 

@@ -27,13 +27,13 @@ class Entry:
     behind_hole   the event before it of the same instance was never told
     """
 
-    __slots__ = ("_cursor", "_frames", "_parcels", "behind_hole", "counted", "event", "position")
+    __slots__ = ("_frames", "_parcels", "_ring", "behind_hole", "counted", "event", "position")
 
-    def __init__(self, event: Event, position: int, cursor: str) -> None:
+    def __init__(self, event: Event, position: int, ring: str) -> None:
         self.event = event
         self.position = position
         self.behind_hole = False
-        self._cursor = cursor
+        self._ring = ring
         self._frames: list[UpdateFrame] | None = None
         self._parcels: dict[tuple[Choice, bool], Parcel | None] = {}
         self.counted = 0
@@ -41,7 +41,9 @@ class Entry:
     @property
     def weight(self) -> int:
         """Bytes, about. Texts count twice: they are kept also in the form in which they travel."""
-        texts = sum(parcel.size for parcel in self._parcels.values() if parcel is not None)
+        texts = 0
+        if self._parcels:
+            texts = sum([parcel.size for parcel in self._parcels.values() if parcel is not None])
         return _EVENT_BYTES + _TRANSITION_BYTES * len(self.event.body.transitions) + 2 * texts
 
     def parcel(self, choice: Choice, *, one: bool) -> Parcel | None:
@@ -58,9 +60,9 @@ class Entry:
             plain = self.parcel(choice, one=True)
             if plain is None:
                 return None
+            cursor = _cursor(self._ring, self.position)
             *before, last = plain.payloads
-            payloads = [*before, with_cursor(last, self._cursor)]
-            return Parcel(payloads, seq=plain.seq, position=self.position, resume=self._cursor)
+            return Parcel([*before, with_cursor(last, cursor)], seq=plain.seq, position=self.position, resume=cursor)
         if self._frames is None:
             self._frames = event_frames(self.event)
         chosen = choice.of(self._frames)
@@ -72,7 +74,7 @@ class Entry:
     def settle(self) -> None:
         """It has been told: what only helped to encode it goes, and of the texts only the usual ones stay."""
         self._frames = None
-        if any(choice != ALL for choice, _ in self._parcels):
+        if self._parcels and any(choice != ALL for choice, _ in self._parcels):
             self._parcels = {key: parcel for key, parcel in self._parcels.items() if key[0] == ALL}
 
 
@@ -99,7 +101,7 @@ class Ring:
     def append(self, event: Event) -> Entry:
         """The event with the next position; hand it to `settle` once it was told."""
         self.last += 1
-        entry = Entry(event, self.last, self.cursor(self.last))
+        entry = Entry(event, self.last, self._name)
         self._entries.append(entry)
         return entry
 
@@ -110,14 +112,15 @@ class Ring:
         """
         for entry in entries:
             entry.settle()
-            self.bytes += entry.weight - entry.counted
-            entry.counted = entry.weight
+            weight = entry.weight
+            self.bytes += weight - entry.counted
+            entry.counted = weight
         while len(self._entries) > self._capacity or (self.bytes > self._max_bytes and len(self._entries) > 1):
             self.bytes -= self._entries.popleft().counted
 
     def cursor(self, position: int) -> str:
         """Opaque to clients: behind this position."""
-        return f"{self._name}-{position}"
+        return _cursor(self._name, position)
 
     def position(self, cursor: str) -> int | None:
         """The position of a cursor. None: not from this ring, or what follows it is no longer complete."""
@@ -135,3 +138,7 @@ class Ring:
         """At most `limit` entries behind the position, which must be one that `follows`."""
         skipped = position - (self.last - len(self._entries))
         return list(islice(self._entries, skipped, skipped + limit))
+
+
+def _cursor(ring: str, position: int) -> str:
+    return f"{ring}-{position}"
