@@ -1,0 +1,88 @@
+"""The server itself over HTTP: health, version, metrics, status, nodes, functions."""
+
+import os
+from typing import Literal, get_args
+
+import msgspec
+import pytest
+from api.apiworld import STARTED_AT, ApiWorld, api_world
+
+from taskengine.version import VERSION
+from taskengine.wire import Envelope, FunctionBody, HealthBody, NodeBody, StatusBody, VersionInfo
+
+Word = Literal["ok", "starting", "degraded", "stopping"]
+
+
+@pytest.mark.parametrize("word", get_args(Word))
+async def test_health_is_one_word_for_everyone(word: Word) -> None:
+    async with api_world(health=lambda: word) as world:
+        for scope in (None, "read", "wrong"):
+            async with world.client(scope) as client:
+                health = await client.get("/health")
+                assert (health.status_code, health.json()["data"]) == (200, {"status": word})
+                alive = await client.get("/livez")
+                assert (alive.status_code, alive.json()["data"]) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(("word", "status"), [("ok", 200), ("starting", 503), ("degraded", 503), ("stopping", 503)])
+async def test_it_is_ready_only_when_all_is_well(word: Word, status: int) -> None:
+    async with api_world(health=lambda: word) as world, world.client(None) as client:
+        answer = await client.get("/readyz")
+        assert answer.status_code == status
+        if status == 503:
+            assert answer.json()["code"] == "unavailable"
+            assert answer.headers["retry-after"] == "1"
+
+
+async def test_version_and_metrics_need_a_token(world: ApiWorld) -> None:
+    async with world.client(None) as nobody, world.client("read") as reader:
+        for path in ("/version", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/functions"):
+            assert (await nobody.get(path)).status_code == 401, path
+            assert (await reader.get(path)).status_code == 200, path
+
+
+async def test_the_version_says_what_runs_here(world: ApiWorld) -> None:
+    async with world.client() as client:
+        info = msgspec.json.decode((await client.get("/version")).content, type=Envelope[VersionInfo]).data
+    assert (info.version, info.started_at) == (VERSION, STARTED_AT)
+    assert info.python
+    assert info.sqlite
+
+
+async def test_metrics_are_the_text_of_prometheus(world: ApiWorld) -> None:
+    async with world.client("read") as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.text == "# HELP taskengine_up 1\n"
+
+
+async def test_the_status_counts_instances(world: ApiWorld) -> None:
+    async with world.client() as client:
+        headers = {"Content-Type": "application/yaml"}
+        await client.post("/api/v1/workflows", content=b"id: w\n", headers=headers)
+        await client.post("/api/v1/workflows/w/execute?wait=20s")
+        status = msgspec.json.decode((await client.get("/api/v1/status")).content, type=Envelope[StatusBody]).data
+    assert status.instances == {"Success": 1}
+    assert (status.store, status.stream_clients, status.running) == ("memory://", 0, 0)
+    assert status.slots > 0
+
+
+async def test_this_server_is_the_node(world: ApiWorld) -> None:
+    async with world.client() as client:
+        (node,) = msgspec.json.decode((await client.get("/api/v1/nodes")).content, type=Envelope[list[NodeBody]]).data
+    assert (node.id, node.pid, node.version) == ("node-1", os.getpid(), VERSION)
+    assert node.epoch >= 1
+
+
+async def test_functions_are_those_that_a_definition_may_name(world: ApiWorld) -> None:
+    async with world.client("read") as client:
+        answer = await client.get("/api/v1/functions")
+    functions = msgspec.json.decode(answer.content, type=Envelope[list[FunctionBody]]).data
+    assert [each.name for each in functions] == sorted(world.engine.registry.names())
+    noop = next(each for each in functions if each.name == "noop")
+    assert noop.builtin
+    assert noop.doc
+
+
+def test_the_words_of_health_are_those_of_the_wire() -> None:
+    assert get_args(HealthBody.__annotations__["status"]) == get_args(Word)
