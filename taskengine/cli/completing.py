@@ -24,19 +24,23 @@ _LIMIT: Final = 100
 Offers = Callable[["click.Context", "click.Parameter", str], "list[CompletionItem]"]
 
 
-def complete(kind: str) -> Offers:
-    """For `shell_complete` of a parameter: `workflows`, `instances`, `tasks`, `functions`, `tokens` or `states`."""
+def complete(kind: str, *, or_file: bool = False) -> Offers:
+    """For `shell_complete` of a parameter: `workflows`, `instances`, `tasks`, `functions`, `tokens` or `states`.
+
+    or_file  the name of a file may stand there, too; the shell knows those
+    """
 
     def offer(context: "click.Context", parameter: "click.Parameter", begun: str) -> "list[CompletionItem]":
         from click.shell_completion import CompletionItem
 
+        files = [CompletionItem(begun, type="file")] if or_file else []
         try:
             found = list(_names(kind, context, begun))
         except Exception:
-            return []  # a key was pressed, no question was asked: there is nobody to tell
+            return files  # a key was pressed, no question was asked: there is nobody to tell
         shown = [(name, note) for name, note in found if _PLAIN.fullmatch(name)]
         matching = [(name, note) for name, note in shown if name.lower().startswith(begun.lower())]
-        return [CompletionItem(name, help=_note(note)) for name, note in matching[:_LIMIT]]
+        return [*(CompletionItem(name, help=_note(note)) for name, note in matching[:_LIMIT]), *files]
 
     return offer
 
@@ -73,7 +77,9 @@ def _ask(target: "Target", kind: str, context: "click.Context", begun: str) -> l
         case "instances":
             return [(each.id, f"{each.workflow_id} {each.status}") for each in _instances(target, begun)]
         case "tasks":
-            detail = target.detail(target.find(context.params["prefix"]))
+            # Behind an option that still lacks its value click leaves arguments where they are.
+            prefix = context.params.get("prefix") or context.args[0]
+            detail = target.detail(target.find(prefix))
             return [(each.name, each.status) for each in detail.tasks]
         case "functions":
             return [(each.name, each.signature) for each in target.functions(())]

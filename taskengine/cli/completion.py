@@ -10,16 +10,18 @@ from taskengine.cli import exits
 
 if TYPE_CHECKING:
     import click
+    from click.shell_completion import ShellComplete
 
 __all__ = ["VARIABLE", "answer", "script_for"]
 
 VARIABLE: Final = "_TASKENGINE_COMPLETE"
-"""Set by the scripts: `bash_complete` and the like. The words come in COMP_WORDS and COMP_CWORD."""
+"""Set by the scripts: `bash_complete` and the like. What was typed comes in _TASKENGINE_LINE, or as click has it."""
 
 _PATIENCE_S: Final = 1.0
 _PROGRAM: Final = "taskengine"
 
-# As click's own, but with each word quoted, and with nothing of what goes wrong on the person's screen.
+# As click's own, but with each word quoted, with nothing of what goes wrong on the person's screen, and with the line
+# as it is: bash takes the words of an address such as http://host:80 apart.
 _BASH: Final = """\
 _taskengine_completion() {
     local IFS=$'\\n' kind value line
@@ -30,7 +32,7 @@ _taskengine_completion() {
             file) compopt -o default ;;
             plain) COMPREPLY+=("$value") ;;
         esac
-    done < <(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _TASKENGINE_COMPLETE=bash_complete "$1" 2>/dev/null)
+    done < <(_TASKENGINE_LINE="${COMP_LINE:0:$COMP_POINT}" _TASKENGINE_COMPLETE=bash_complete "$1" 2>/dev/null)
 }
 
 complete -o nosort -F _taskengine_completion taskengine
@@ -48,22 +50,33 @@ def script_for(shell: str) -> str:
 
 
 def answer(instruction: str) -> int:
-    """Print what fits behind the words of COMP_WORDS; nothing where anything goes wrong or takes too long."""
+    """Print what fits behind what was typed; nothing where anything goes wrong or takes too long."""
     signal.signal(signal.SIGALRM, _give_up)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    from click.shell_completion import get_completion_class
-
-    shell, _, task = instruction.partition("_")
-    maker = get_completion_class(shell)
-    if maker is None or task != "complete":
-        return exits.USAGE
     try:
-        sys.stdout.write(maker(_root(), {}, _PROGRAM, VARIABLE).complete() + "\n")
+        completer = _completer(instruction)
+        if completer is None:
+            return exits.USAGE
+        sys.stdout.write(completer.complete() + "\n")
         sys.stdout.flush()
     except Exception:
         return exits.ERROR  # whoever pressed a key did not ask a question
     return exits.OK
+
+
+def _completer(instruction: str) -> "ShellComplete | None":
+    from click.shell_completion import BashComplete, get_completion_class, split_arg_string
+
+    class Bash(BashComplete):
+        def get_completion_args(self) -> tuple[list[str], str]:
+            line = os.environ["_TASKENGINE_LINE"]
+            words = split_arg_string(line)[1:]
+            return (words, "") if line[-1:].isspace() or not words else (words[:-1], words[-1])
+
+    shell, _, task = instruction.partition("_")
+    maker = Bash if shell == "bash" else get_completion_class(shell)
+    return None if maker is None or task != "complete" else maker(_root(), {}, _PROGRAM, VARIABLE)
 
 
 def _root() -> "click.Group":

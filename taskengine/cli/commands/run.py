@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from taskengine.cli.completing import complete
 from taskengine.cli.options import db_option, engine_options
 from taskengine.cli.output import output_options
 
@@ -12,7 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("run", short_help="run a workflow file to its end")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option(
     "--resume",
@@ -20,6 +21,7 @@ __all__ = ["command"]
     flag_value="",
     default=None,
     metavar="[ID]",
+    shell_complete=complete("instances"),
     help="Go on with a run that was cut short; without ID the newest one.",
 )
 @engine_options

@@ -146,7 +146,7 @@ def execute_command(context: click.Context, /, workflow_id: str, **options: Any)
 
 
 @click.command("export", short_help="print a workflow as YAML")
-@click.argument("place", metavar="WORKFLOW_ID|FILE", shell_complete=complete("workflows"))
+@click.argument("place", metavar="WORKFLOW_ID|FILE", shell_complete=complete("workflows", or_file=True))
 @target_options
 @click.pass_context
 def export_command(context: click.Context, /, place: str, **options: Any) -> None:
@@ -161,7 +161,7 @@ def export_command(context: click.Context, /, place: str, **options: Any) -> Non
 
 
 @click.command("graph", short_help="print the graph of a workflow")
-@click.argument("place", metavar="WORKFLOW_ID|FILE", shell_complete=complete("workflows"))
+@click.argument("place", metavar="WORKFLOW_ID|FILE", shell_complete=complete("workflows", or_file=True))
 @app_option
 @click.option("--format", "form", type=click.Choice(FORMS), default="mermaid", show_default=True, help="The form.")
 @target_options
