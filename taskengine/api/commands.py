@@ -7,7 +7,7 @@ from litestar import post
 from litestar.params import RawBody
 
 from taskengine.api.asking import InstanceIdPath, Key, command_id
-from taskengine.api.describing import describe_body, problems
+from taskengine.api.describing import also, describe_body, problems
 from taskengine.api.parts import Asker, Parts
 from taskengine.api.replies import Reply, decode_body
 from taskengine.api.shapes import instance_body
@@ -25,6 +25,7 @@ _RETRY: Final = msgspec.json.Decoder(RetryRequest)
 _MAX_REASON: Final = 1000
 
 Told = Reply[Envelope[InstanceBody]]
+_ALREADY: Final = also(200, Envelope[InstanceBody], "It was so already.")
 
 
 @post(
@@ -32,7 +33,7 @@ Told = Reply[Envelope[InstanceBody]]
     status_code=202,
     opt={"scope": "operate"},
     operation_class=describe_body(PauseRequest, {"now": False}),
-    responses=problems(400, 404, 409, 503),
+    responses=_ALREADY | problems(400, 404, 409, 503),
     tags=["instances"],
     summary="Pause",
 )
@@ -53,7 +54,7 @@ async def pause_instance(
     status_code=202,
     opt={"scope": "operate"},
     operation_class=describe_body(ResumeRequest, {}),
-    responses=problems(400, 404, 409, 503),
+    responses=_ALREADY | problems(400, 404, 409, 503),
     tags=["instances"],
     summary="Resume",
 )
@@ -71,7 +72,7 @@ async def resume_instance(
     status_code=202,
     opt={"scope": "operate"},
     operation_class=describe_body(CancelRequest, {"reason": "wrong day"}),
-    responses=problems(400, 404, 409, 503),
+    responses=_ALREADY | problems(400, 404, 409, 503),
     tags=["instances"],
     summary="Cancel",
 )
@@ -94,7 +95,7 @@ async def cancel_instance(
     status_code=202,
     opt={"scope": "operate"},
     operation_class=describe_body(RetryRequest, {"from": "load"}),
-    responses=problems(400, 404, 409, 503),
+    responses=_ALREADY | problems(400, 404, 409, 503),
     tags=["instances"],
     summary="Retry",
 )

@@ -6,11 +6,19 @@ from typing import Any, Final
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 
 from taskengine.wire import PROBLEM_TYPE, ProblemBody, UploadRequest
 
-__all__ = ["UploadOperation", "describe_body", "problems"]
+__all__ = ["UNCHANGED", "UploadOperation", "also", "describe_body", "describe_forms", "problems"]
 
 
 def describe_body(kind: type[msgspec.Struct], example: Mapping[str, Any]) -> type[Operation]:
@@ -104,3 +112,29 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         )
         for status in statuses
     }
+
+
+def also(status: int, kind: Any, description: str) -> dict[int, ResponseSpec]:
+    """Another status with which a route succeeds."""
+    spec = ResponseSpec(data_container=kind, description=description, generate_examples=False)
+    return {status: spec}
+
+
+UNCHANGED: Final = {
+    304: ResponseSpec(data_container=None, description="If-None-Match names this version.", generate_examples=False)
+}
+
+
+def describe_forms(forms: Mapping[str, str]) -> type[Operation]:
+    """An operation that also answers with other media types, given with what they are."""
+
+    @dataclass
+    class Described(Operation):
+        def __post_init__(self) -> None:
+            answer = (self.responses or {}).get("200")
+            if isinstance(answer, OpenAPIResponse):
+                texts = {kind: Schema(type=OpenAPIType.STRING, description=about) for kind, about in forms.items()}
+                media = {kind: OpenAPIMediaType(schema=schema) for kind, schema in texts.items()}
+                answer.content = {**(answer.content or {}), **media}
+
+    return Described

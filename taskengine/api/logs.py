@@ -8,7 +8,7 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from taskengine.api.asking import InstanceIdPath
-from taskengine.api.describing import problems
+from taskengine.api.describing import describe_forms, problems
 from taskengine.api.following import follow_lines
 from taskengine.api.paging import CursorText, LongLimit, after_number, number_cursor
 from taskengine.api.parts import Parts
@@ -27,6 +27,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 @get(
     "/api/v1/instances/{instance_id:str}/logs",
     opt={"scope": "read"},
+    operation_class=describe_forms({"application/x-ndjson": "With `follow`: one LogLine a line."}),
     responses=problems(400, 404, 503),
     tags=["instances"],
     summary="Log lines",

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, HeaderParameter, RawBody, SkipValidation
 
 from taskengine.api.asking import Key, WorkflowIdPath, workflow_key
-from taskengine.api.describing import UploadOperation, problems
+from taskengine.api.describing import UploadOperation, also, problems
 from taskengine.api.desk import Desk, desk_of, etag
 from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply
@@ -32,7 +32,8 @@ IfMatch = Annotated[
     opt={"scope": "define", "body": "definition"},
     dependencies=_DESK,
     operation_class=UploadOperation,
-    responses=problems(400, 412, 422, 503),
+    responses=also(200, Envelope[UploadReply], "A new version of a known workflow, or nothing new.")
+    | problems(400, 412, 422, 503),
     tags=["workflows"],
     summary="Upload a definition",
 )

@@ -10,7 +10,7 @@ from litestar.params import FromQuery, HeaderParameter, QueryParameter, RawBody
 
 from taskengine.api import uploads
 from taskengine.api.asking import Key, Statuses, WorkflowIdPath, instance_query, workflow_key
-from taskengine.api.describing import describe_body, problems
+from taskengine.api.describing import UNCHANGED, also, describe_body, describe_forms, problems
 from taskengine.api.desk import etag, is_named
 from taskengine.api.paging import CursorText, Limit, Offset, Order, after_instance, instance_cursor, page_of
 from taskengine.api.parts import Parts
@@ -67,7 +67,7 @@ async def list_workflows(parts: Parts) -> Reply[Envelope[list[WorkflowSummary]]]
 @get(
     "/api/v1/workflows/{workflow_id:str}",
     opt={"scope": "read"},
-    responses=problems(400, 404, 503),
+    responses=UNCHANGED | problems(400, 404, 503),
     tags=["workflows"],
     summary="Show a workflow",
 )
@@ -97,7 +97,8 @@ async def list_versions(workflow_id: WorkflowIdPath, parts: Parts) -> Reply[Enve
 @get(
     "/api/v1/workflows/{workflow_id:str}/graph",
     opt={"scope": "read"},
-    responses=problems(400, 404, 503),
+    operation_class=describe_forms({"text/plain": "mermaid, dot, ascii", "image/svg+xml": "svg"}),
+    responses=UNCHANGED | problems(400, 404, 503),
     tags=["workflows"],
     summary="Draw the graph",
 )
@@ -126,7 +127,7 @@ async def get_graph(
     "/api/v1/workflows/{workflow_id:str}/export",
     opt={"scope": "read"},
     media_type="application/yaml",
-    responses=problems(400, 404, 503),
+    responses=UNCHANGED | problems(400, 404, 503),
     tags=["workflows"],
     summary="Export as YAML",
 )
@@ -146,7 +147,7 @@ async def export_workflow(
     status_code=202,
     opt={"scope": "operate", "starts": True},
     operation_class=describe_body(ExecuteRequest, {"params": {"day": "20240102"}}),
-    responses=problems(400, 404, 409, 422, 503),
+    responses=also(200, Envelope[ExecuteReply], "It has ended within the wait.") | problems(400, 404, 409, 422, 503),
     tags=["workflows"],
     summary="Start an instance",
 )
