@@ -35,7 +35,7 @@ from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
 from taskengine.model.events import Event
 
-__all__ = ["run"]
+__all__ = ["Clients", "run"]
 
 _RATE: Final = 1000
 _STEPS: Final = 60
@@ -99,7 +99,7 @@ class _Pace:
         return (self.told - first) / (time.perf_counter() - began_s)
 
 
-class _Clients:
+class Clients:
     """The other process."""
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ async def _flood(engine: Engine, total: int, outstanding: int) -> float:
 
 async def _sample(folder: Path, sizes: _Sizes) -> _Sample:
     pace, ambient = _Pace(), Ambient()
-    clients = _Clients()
+    clients = Clients()
     async with _engine(folder / "w6.db", pace, sizes, ambient) as engine:
         steps = chain(_STEPS, "paced", "x")
         names = [str(await engine.execute_workflow(steps, {"start": n})) for n in range(sizes.clients)]

@@ -97,6 +97,8 @@ def _frame(data: bytes, at: int) -> tuple[bytes | None, int] | None:
     size, start = data[at + 1], at + 2
     if size >= 126:
         width = 2 if size == 126 else 8
+        if len(data) < start + width:
+            return None
         size, start = int.from_bytes(data[start : start + width]), start + width
     if len(data) < start + size:
         return None
