@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from taskengine.client import connect
 from taskengine.client.address import is_loopback, parse_address, same_server, websocket_address
 from taskengine.client.target import find_target
 from taskengine.clock import Micros
@@ -95,6 +96,14 @@ def test_the_only_server_here_is_found_with_its_token(tmp_path: Path) -> None:
     target = find_target(None, None, None, {})
     assert (target.address, target.token.secret()) == (HERE, "te_local")
     assert note.token_file in target.token.origin
+
+
+def test_connecting_is_making_a_client(tmp_path: Path) -> None:
+    note = _note(tmp_path, 8080)
+    with connect() as client:
+        assert (client.address, note.token_file in repr(client)) == (HERE, True)
+    with connect("http://localhost:1", "te_x") as client:
+        assert client.address == "http://localhost:1"
 
 
 def test_several_servers_here_are_listed(tmp_path: Path) -> None:

@@ -1,18 +1,32 @@
 """Real sockets and a server that misbehaves: what the client makes of it."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from client.clientworld import LIMIT_S, Either, Reply, Seen, TestTime, as_json, good, problem, scripted
+from client.clientworld import (
+    LIMIT_S,
+    Either,
+    Reply,
+    Seen,
+    SocketScript,
+    TestTime,
+    as_json,
+    good,
+    problem,
+    scripted,
+    scripted_socket,
+)
 
 from taskengine.client import AsyncClient, Client, Patience
 from taskengine.errors import CommitFailed, ServerUnreachable, Unavailable
@@ -100,9 +114,34 @@ def test_a_proxy_of_the_environment_is_not_for_this_machine(
     with scripted(Reply(status=500)) as proxy, scripted(good([])) as server:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.address)
-        monkeypatch.delenv("no_proxy", raising=False), monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
         assert either.ask(server.address, "functions", options=options) == []
     assert proxy.seen == []
+
+
+def test_a_proxy_of_the_environment_is_not_for_streams_within_this_machine(
+    either: Either, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(Reply(status=500)) as proxy, scripted_socket(lambda path: SocketScript()) as (address, _):
+        for name in ("http_proxy", "https_proxy", "ws_proxy"):
+            monkeypatch.setenv(name, proxy.address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert either.take(address, "stream", options=options) == []
+    assert proxy.seen == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system treats a full queue of connections otherwise")
+def test_a_machine_that_does_not_answer_at_all_is_left_after_its_time(either: Either, options: dict[str, Any]) -> None:
+    patience = Patience(connect_s=0.1, total_s=0)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
+        address = server.getsockname()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                waiting.enter_context(socket.create_connection(address, timeout=0.1))
+        with pytest.raises(ServerUnreachable, match="no connection in time"):
+            either.ask(f"http://127.0.0.1:{address[1]}", "functions", options={**options, "patience": patience})
 
 
 def test_one_client_keeps_its_connection_and_can_be_closed_twice(options: dict[str, Any]) -> None:
