@@ -22,6 +22,9 @@ _HANDSHAKE: Final = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nAuthorization: Bearer {token}\r\n\r\n"
 )
 _AT_ONCE: Final = 50
+_TEXT: Final = 0x81
+_PING: Final = 0x89
+_PONG: Final = 0x8A
 
 
 class Report(msgspec.Struct):
@@ -56,6 +59,7 @@ class _Reader(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,9 +78,11 @@ class _Reader(asyncio.Protocol):
             self._in_frames = True
         at = 0
         while (parsed := _frame(data, at)) is not None:
-            payload, at = parsed
-            if payload is not None:
+            code, payload, at = parsed
+            if code == _TEXT:
                 self._take(payload, now_s)
+            elif code == _PING:  # a client masks what it says; with zeros it stays as it is
+                self._transport.write(bytes((_PONG, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
         self._rest = data[at:]
 
     def _take(self, payload: bytes, now_s: float) -> None:
@@ -90,8 +96,8 @@ class _Reader(asyncio.Protocol):
             self.seen.append(now_s - frame.timestamp.timestamp())
 
 
-def _frame(data: bytes, at: int) -> tuple[bytes | None, int] | None:
-    """The next text and where it ends; no text: a control frame. None: it is not whole yet."""
+def _frame(data: bytes, at: int) -> tuple[int, bytes, int] | None:
+    """The first byte of the next frame, its payload, and where it ends. None: it is not whole yet."""
     if len(data) < at + 2:
         return None
     size, start = data[at + 1], at + 2
@@ -102,7 +108,7 @@ def _frame(data: bytes, at: int) -> tuple[bytes | None, int] | None:
         size, start = int.from_bytes(data[start : start + width]), start + width
     if len(data) < start + size:
         return None
-    return (data[start : start + size] if data[at] == 0x81 else None), start + size
+    return data[at], data[start : start + size], start + size
 
 
 class _Readers:
