@@ -97,3 +97,9 @@ def test_a_fault_of_the_server_names_its_place_in_the_log() -> None:
     assert type(arrived) is TaskEngineError
     assert "occ-1" in str(arrived)
     assert "secret" not in str(arrived)
+
+
+def test_a_problem_without_a_list_keeps_its_text() -> None:
+    arrived = travel(InvalidDefinition([]))
+    assert isinstance(arrived, InvalidDefinition)
+    assert str(arrived) == "the definition cannot be used"
