@@ -94,16 +94,20 @@ async def hub_rig(**options: Any) -> AsyncIterator[HubRig]:
 
 @asynccontextmanager
 async def stream_world(
-    *, jobs: dict[str, Any] | None = None, limits: Limits | None = None, **hub_options: Any
+    *, jobs: dict[str, Any] | None = None, limits: Limits | None = None, stock: bool = False, **hub_options: Any
 ) -> AsyncIterator[ApiWorld]:
-    """An API of streams only, behind a real server on `world.port` with our connections, and a hub as asked for."""
+    """An API of streams only, behind a real server on `world.port` with our connections, and a hub as asked for.
+
+    stock  uvicorn's own connections instead of ours, as any other ASGI server would have them
+    """
     seats = limits or Limits(websockets=100_000, websockets_per_principal=100_000)
     async with api_world(jobs=jobs, handlers=[], limits=seats) as world:
         hub = Hub(world.engine.bus, ambient=world.parts.ambient, **hub_options)
         world.parts = msgspec.structs.replace(world.parts, hub=hub)
         world.app = make_app(world.parts, ROUTES)
         await hub.start()
-        options = {name: value for name, value in uvicorn_options().items() if name != "ws_max_size"}
+        ours = {} if stock else uvicorn_options()
+        options = {name: value for name, value in ours.items() if name != "ws_max_size"}
         async with listening(world, **options):
             yield world
             await hub.stop()

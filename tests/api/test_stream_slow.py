@@ -143,6 +143,34 @@ async def test_one_that_never_reads_among_fifty_hurts_nobody() -> None:
         await hub.stop(0.1)
 
 
+async def test_without_our_connections_who_never_reads_is_given_up_as_well() -> None:
+    async with stream_world(patience_s=0.3, linger_s=0, stock=True) as world:
+        publisher = Publisher(world)
+        with deaf(world):
+            await until(lambda: world.parts.hub.clients)
+            await publisher.tell_until(lambda: not world.parts.hub.clients)
+        assert world.metrics.total("stream.closed", reason="too_slow") == 1
+
+
+async def test_an_event_stream_that_is_never_read_is_given_up_and_dropped() -> None:
+    async with stream_world(patience_s=0.3, linger_s=0) as world:
+        publisher = Publisher(world)
+        with socket.socket() as never:
+            never.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            never.connect(("127.0.0.1", world.port))
+            token = world.secrets["read"]
+            never.sendall(
+                f"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:{world.port}\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n".encode()
+            )
+            await until(lambda: world.parts.hub.clients)
+            await publisher.tell_until(lambda: not world.parts.hub.clients)
+            never.settimeout(LIMIT_S)
+            await asyncio.to_thread(_read_all, never)
+        assert world.metrics.total("stream.closed", reason="too_slow") == 1
+        assert world.log.events("error") == []
+
+
 async def test_a_hub_stops_although_somebody_never_reads() -> None:
     async with stream_world(linger_s=0) as world:
         publisher = Publisher(world)

@@ -25,7 +25,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from taskengine.api.stream.present import Present
 from taskengine.definition import TaskBuilder, WorkflowBuilder
+from taskengine.errors import Unavailable
 from taskengine.functions import TaskContext
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.wire.frames import FRAME_DECODER
@@ -441,3 +443,48 @@ async def test_a_client_that_hangs_up_is_forgotten(world: ApiWorld) -> None:
                 socket.transport.abort()
         await until(lambda: not world.parts.hub.clients)
     assert world.log.events("error") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Unavailable("the store is away"), "unavailable: come back later"),
+        (RuntimeError("a fault"), "the server failed"),
+    ],
+)
+async def test_a_stream_that_cannot_go_on_ends_alone_with_1011(
+    world: ApiWorld, gates: Gates, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    async def fails(self: Present, *_: object) -> Any:
+        raise error
+
+    instance_id = await world.engine.execute_workflow(chain(1))
+    async with dial(world, f"instances/{instance_id}") as other:
+        await next_frame(other)
+        monkeypatch.setattr(Present, "many", fails)
+        async with dial(world, "events") as socket:
+            code, text = await end_of(socket)
+        assert (code, str(text).startswith(reason)) == (1011, True)
+        gates.go()
+        assert (await end_of(other)) == (1000, "ended")
+    logged = world.log.events("error")
+    assert logged == ([] if isinstance(error, Unavailable) else ["stream.failed"])
+
+
+# -- another ASGI server ---------------------------------------------------------------------------------------
+
+
+async def test_without_our_connections_the_frames_are_the_same(gates: Gates) -> None:
+    async with stream_world(jobs={"wait": gates.wait}, stock=True) as world:
+        instance_id = await world.engine.execute_workflow(chain(3))
+        async with dial(world, f"instances/{instance_id}") as socket, dial(world, "events") as many:
+            snapshot = await next_frame(socket)
+            await next_frame(many)
+            gates.go()
+            frames = await all_frames(socket)
+            await many.send('{"type": "ping"}')
+            await frames_until(many, lambda frame: frame["type"] == "heartbeat")
+            await world.parts.hub.stop()
+            assert await end_of(many) == (1012, "the server is stopping")
+        assert plain(frames) == plain(await history(world, instance_id, snapshot["seq"]))
+        assert (socket.close_code, socket.close_reason) == (1000, "ended")
