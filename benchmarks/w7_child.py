@@ -5,6 +5,7 @@ engine, no store: its two handlers take and give the same bodies.
 """
 
 import asyncio
+import gc
 import os
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from typing import Any, Final
 import uvloop
 from litestar import Litestar, get, post
 
-from benchmarks.rig import tune
 from taskengine.clock import SystemClock
 from taskengine.config import ServerConfig, load
 from taskengine.server import serve
@@ -47,7 +47,9 @@ def bare(folder: str) -> None:
     with listen(config) as sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
         async def live() -> None:
-            tune()
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(10_000, 20, 20)  # as the server does
             (Path(folder) / "address").write_text(address_of(sock, tls=False))
             await WebServer(_app(), sock, config, None, SystemClock()).run()
 

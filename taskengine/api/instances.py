@@ -120,7 +120,7 @@ async def get_instance(instance_id: InstanceIdPath, parts: Parts, wait: Wait = N
 
 async def _told(engine: Engine, view: InstanceView) -> InstanceBody:
     if view.status in INSTANCE_FINAL:
-        return instance_body(view, result=await engine.result(view.id))
+        return instance_body(view, result=await engine.result(view.id, version=view.version))
     if not view.progress.open:
         return instance_body(view)
     running, pending = open_names(await engine.get_tasks(view.id))

@@ -172,7 +172,7 @@ async def execute_workflow(
         return Reply(Envelope(data=ExecuteReply(instance_id=instance_id)), 202, (where,))
     view = await wait_for_end(engine, instance_id, seconds)
     ended = view.status in INSTANCE_FINAL
-    told = instance_body(view, result=await engine.result(instance_id) if ended else None)
+    told = instance_body(view, result=await engine.result(instance_id, version=view.version) if ended else None)
     return Reply(Envelope(data=ExecuteReply(instance_id=instance_id, instance=told)), 200 if ended else 202, (where,))
 
 

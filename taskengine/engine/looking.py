@@ -16,7 +16,7 @@ from taskengine.engine.views import (
 )
 from taskengine.functions import Registry
 from taskengine.model.events import Event
-from taskengine.model.ids import InstanceId, WorkflowId
+from taskengine.model.ids import InstanceId, Version, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow
 from taskengine.model.states import InstanceState
@@ -110,9 +110,12 @@ class Looking:
         """The seven numbers of the last committed state. Raises NotFound."""
         return (await self.get_instance(instance_id)).progress
 
-    async def result(self, instance_id: str) -> dict[str, Any]:
-        """Results of the tasks on which nothing depends, by name."""
-        return await self._reading.result(InstanceId(instance_id))
+    async def result(self, instance_id: str, *, version: Version | None = None) -> dict[str, Any]:
+        """Results of the tasks on which nothing depends, by name. `version` is the instance's: it spares a look at it.
+
+        Raises NotFound, unless the version is given.
+        """
+        return await self._reading.result(InstanceId(instance_id), version)
 
     async def get_workflow(self, workflow_id: str) -> WorkflowView:
         """The current version. Raises NotFound."""

@@ -114,8 +114,8 @@ class Reading:
         shape = (await self._blueprint((await self._row(instance_id)).version)).shape
         return [attempt_view(shape, row) for row in await self._store.attempts(instance_id)]
 
-    async def result(self, instance_id: InstanceId) -> dict[str, Any]:
-        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
+    async def result(self, instance_id: InstanceId, version: Version | None = None) -> dict[str, Any]:
+        shape = (await self._blueprint(version or (await self._row(instance_id)).version)).shape
         leaves = [Ordinal(node) for node in shape.graph.leaves()]
         found = await self._store.results(instance_id, leaves)
         return {shape.names[leaf]: _JSON.decode(found[leaf]) for leaf in leaves if leaf in found}
