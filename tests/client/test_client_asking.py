@@ -266,3 +266,21 @@ def test_no_id_becomes_a_path_of_its_own(play: Play) -> None:
 def test_a_key_that_no_header_can_hold_is_refused(play: Play, key: str) -> None:
     with pytest.raises(InvalidInput, match="idempotency_key"):
         play(verbs.execute("w", idempotency_key=key))
+
+
+def _line(number: int) -> dict[str, Any]:
+    said = {"instance_id": "i", "task": "t", "attempt": 1, "level": "info", "message": "x"}
+    return {"id": number, **said, "at": "2024-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(("tail", "told"), [(None, [3, 7, 9]), (600, [3, 7, 9])])
+def test_lines_are_read_page_after_page(play: Play, tail: int | None, told: list[int]) -> None:
+    first = good({"items": [_line(3), _line(7)], "has_more": True})
+    lines = play(verbs.logs("i", tail=tail), first, good({"items": [_line(9)]}))
+    assert [line.id for line in lines] == told
+    assert [request.path.partition("?")[2] for request in play.sent] == ["limit=500", "since=7&limit=500"]
+
+
+def test_a_long_tail_is_the_end_of_everything(play: Play) -> None:
+    everything = good({"items": [_line(number) for number in range(1, 1001)]})
+    assert [line.id for line in play(verbs.logs("i", tail=501), everything)] == list(range(500, 1001))
