@@ -2,16 +2,16 @@
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TextIO, TypeVar
+from typing import Any, Final, NamedTuple, TextIO, TypeVar
 
 import click
 
 from taskengine.cli.safe import clean, clean_json, is_clean
 from taskengine.cli.terminal import is_terminal
 
-__all__ = ["Format", "Output", "json_text", "output_options", "write_data", "write_text", "yaml_text"]
+__all__ = ["Format", "Output", "json_text", "list_options", "output_options", "write_data", "write_text", "yaml_text"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,20 +47,30 @@ class Output(NamedTuple):
 
 
 def output_options(command: _Command) -> _Command:
-    """`-o`, its alias `--json`, `--no-headers`, `-q`; the command gets `output: Output`."""
+    """`-o`, its alias `--json`, and `-q`; the command gets `output: Output`."""
+    return _packed(command, _FORMS)
 
+
+def list_options(command: _Command) -> _Command:
+    """The same with `--no-headers`, for commands that print tables with names of columns."""
+    return _packed(command, (*_FORMS, _NO_HEADERS))
+
+
+_FORMS: Final = (
+    click.option(
+        "-o", "--output", "output", type=click.Choice(Format, case_sensitive=False), help="How to print the data."
+    ),
+    click.option("--json", "output", flag_value=Format.JSON.value, type=Format, help="The same as `-o json`."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no hints."),
+)
+_NO_HEADERS: Final = click.option("--no-headers", is_flag=True, help="Tables without the names of their columns.")
+
+
+def _packed(command: _Command, options: Sequence[Callable[[Any], Any]]) -> _Command:
     @functools.wraps(command)
-    def pack(*arguments: Any, output: Format | None, no_headers: bool, quiet: bool, **given: Any) -> Any:
+    def pack(*arguments: Any, output: Format | None, quiet: bool, no_headers: bool = False, **given: Any) -> Any:
         return command(*arguments, output=Output(output, not no_headers, quiet), **given)
 
-    options = (
-        click.option(
-            "-o", "--output", "output", type=click.Choice(Format, case_sensitive=False), help="How to print the data."
-        ),
-        click.option("--json", "output", flag_value=Format.JSON.value, type=Format, help="The same as `-o json`."),
-        click.option("--no-headers", is_flag=True, help="Tables without the names of their columns."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress and no hints."),
-    )
     for option in reversed(options):
         pack = option(pack)
     return pack  # type: ignore[return-value]

@@ -66,7 +66,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str], words: lis
     [
         *((words, ()) for words in ("version", "version --json", "--help", "")),
         *((words, ("click",)) for words in ("run --help", "validate -h", "completion --help", "schema -h")),
-        *((words, ("click",)) for words in ("instance", "workflow", "token", "function", "node")),
+        *((words, ("click",)) for words in ("instance", "workflow", "token", "function", "node", "server", "config")),
+        *((words, ("click",)) for words in ("serve --help", "server start -h", "doctor -h", "config show -h")),
         *((f"instance {verb} --help", ("click",)) for verb in ("list", "status", "logs", "watch", "pause", "retry")),
         *((f"workflow {verb} --help", ("click",)) for verb in ("upload", "execute", "graph", "delete", "versions")),
     ],
@@ -156,7 +157,7 @@ def test_an_unknown_option_gets_a_suggestion(capsys: pytest.CaptureFixture[str])
     assert "--follow" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("group", ["workflow", "instance", "function", "token", "node"])
+@pytest.mark.parametrize("group", ["workflow", "instance", "function", "token", "node", "server", "config"])
 def test_a_group_alone_explains_itself(capsys: pytest.CaptureFixture[str], group: str) -> None:
     assert root.main([group]) == 0
     assert "Commands:" in capsys.readouterr().out

@@ -120,6 +120,13 @@ def test_follow_adds_what_tasks_log(command: Command, workflow: Workflow) -> Non
     assert "\x1b" not in followed
 
 
+def test_quiet_leaves_the_result_alone(command: Command, workflow: Workflow) -> None:
+    done = command("run", workflow("name: a, job: noop, params: {k: 1}"), "--quiet")
+    assert (done.returncode, done.data, done.stderr) == (0, {"a": {"k": 1}}, "")
+    failed = command("run", workflow("name: a, job: fail, params: {message: no}"), "-q", "-o", "id")
+    assert (failed.returncode, failed.stderr) == (9, "")
+
+
 def test_a_retry_is_told_with_its_reason(command: Command, workflow: Workflow) -> None:
     file = workflow("name: a, job: fail, params: {message: boom}, retry: {count: 1, interval: 10ms}")
     done = command("run", file)

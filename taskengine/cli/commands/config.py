@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options
 from taskengine.cli.settings import settings_options
 from taskengine.cli.tree import LazyGroup
 
@@ -21,7 +21,7 @@ command = LazyGroup(
 @click.command("show", short_help="every setting with its value")
 @click.option("--origin", is_flag=True, help="Where each value comes from: flag, environment, file or default.")
 @settings_options
-@output_options
+@list_options
 def show(origin: bool, **options: Any) -> int:
     """Every setting of `taskengine serve` with the same options, environment and file.
 

@@ -6,7 +6,7 @@ import click
 
 from taskengine.cli.completing import complete
 from taskengine.cli.options import app_option, target_options
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options, output_options
 from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command", "list_command", "show_command"]
@@ -15,7 +15,7 @@ __all__ = ["command", "list_command", "show_command"]
 @click.command("list", short_help="list the job functions")
 @app_option
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
     """List the job functions of a server, or those that a run here would have.

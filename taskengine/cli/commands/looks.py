@@ -6,7 +6,7 @@ import click
 
 from taskengine.cli.completing import complete
 from taskengine.cli.options import Span, id_argument, target_options, task_option, workflow_argument
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options, output_options
 
 __all__ = [
     "events_command",
@@ -36,7 +36,7 @@ _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000), default=20, sho
 @click.option("--search", metavar="TEXT", default="", help="With this text in id, workflow id or error.")
 @_LIMIT
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
     """List instances, the newest first.
@@ -55,7 +55,7 @@ def list_command(context: click.Context, /, **options: Any) -> None:
 @_STATUS
 @_LIMIT
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def history_command(context: click.Context, /, workflow_id: str, **options: Any) -> None:
     """List the instances of one workflow, the newest first.
@@ -88,7 +88,7 @@ def status_command(context: click.Context, /, prefix: str, **options: Any) -> No
 @click.command("events", short_help="show what has happened to an instance")
 @id_argument
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def events_command(context: click.Context, /, prefix: str, **options: Any) -> None:
     """Show everything that was committed about an instance, in its order.

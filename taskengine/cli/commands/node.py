@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from taskengine.cli.options import target_options
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options
 from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command", "list_command"]
@@ -13,7 +13,7 @@ __all__ = ["command", "list_command"]
 
 @click.command("list", short_help="list the running servers of a store")
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
     """List the servers that work on the store of a server.

@@ -6,7 +6,7 @@ import click
 
 from taskengine.cli.completing import complete
 from taskengine.cli.options import Span, target_options
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options, output_options
 from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command", "create_command", "list_command", "revoke_command", "rotate_command"]
@@ -40,7 +40,7 @@ def create_command(context: click.Context, /, name: str, **options: Any) -> None
 
 @click.command("list", short_help="list the tokens")
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
     """List all tokens, also the expired and revoked ones. Secrets are not kept.

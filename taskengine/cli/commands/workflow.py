@@ -7,7 +7,7 @@ import click
 
 from taskengine.cli.completing import complete
 from taskengine.cli.options import Span, app_option, target_options, workflow_argument
-from taskengine.cli.output import output_options
+from taskengine.cli.output import list_options, output_options
 from taskengine.cli.tree import LazyGroup
 
 __all__ = [
@@ -44,7 +44,7 @@ def upload_command(context: click.Context, /, files: Sequence[str], **options: A
 
 @click.command("list", short_help="list the stored workflows")
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def list_command(context: click.Context, /, **options: Any) -> None:
     """List the stored workflows in their current versions.
@@ -60,7 +60,7 @@ def list_command(context: click.Context, /, **options: Any) -> None:
 @click.command("show", short_help="show a workflow with its params and tasks")
 @workflow_argument
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def show_command(context: click.Context, /, workflow_id: str, **options: Any) -> None:
     """Show a workflow with its params and tasks.
@@ -76,7 +76,7 @@ def show_command(context: click.Context, /, workflow_id: str, **options: Any) ->
 @click.command("versions", short_help="list the versions of a workflow")
 @workflow_argument
 @target_options
-@output_options
+@list_options
 @click.pass_context
 def versions_command(context: click.Context, /, workflow_id: str, **options: Any) -> None:
     """List the versions of a workflow, the newest first.

@@ -1,6 +1,7 @@
 """Which instance a command is about: by the beginning of its id among the runs of this machine, or in one database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -44,10 +45,11 @@ async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[Run
     """
     busy: tuple[RunRecord, InstanceView] | None = None
     unfinished = frozenset(InstanceState) - INSTANCE_FINAL - {InstanceState.QUARANTINED}
-    async for record, view in list_instances(runs, dsn, ambient, InstanceQuery(states=unfinished)):
-        if not runs.is_locked(record):
-            return record, view
-        busy = busy or (record, view)
+    async with aclosing(list_instances(runs, dsn, ambient, InstanceQuery(states=unfinished))) as found:
+        async for record, view in found:
+            if not runs.is_locked(record):
+                return record, view
+            busy = busy or (record, view)
     if busy is None:
         raise NotFound("unfinished run in", dsn or str(runs.folder), _HINT)
     return busy
@@ -55,11 +57,15 @@ async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[Run
 
 async def list_instances(
     runs: Runs, dsn: str, ambient: Ambient, query: InstanceQuery = ALL_INSTANCES
-) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
-    """Newest first. A run that cannot be read is named on stderr and passed over."""
+) -> AsyncGenerator[tuple[RunRecord, InstanceView], None]:
+    """Newest first. A run that cannot be read is named on stderr and passed over.
+
+    Who stops before the end closes it (`aclosing`): a database is open meanwhile.
+    """
     if dsn:
-        async for pair in _list_store(runs, dsn, ambient, query):
-            yield pair
+        async with aclosing(_list_store(runs, dsn, ambient, query)) as pairs:
+            async for pair in pairs:
+                yield pair
         return
     for record in runs.all():
         try:
@@ -114,7 +120,7 @@ async def _find_in_store(runs: Runs, prefix: str, dsn: str, ambient: Ambient) ->
 
 async def _list_store(
     runs: Runs, dsn: str, ambient: Ambient, query: InstanceQuery
-) -> AsyncIterator[tuple[RunRecord, InstanceView]]:
+) -> AsyncGenerator[tuple[RunRecord, InstanceView], None]:
     async with looking(dsn, ambient) as look:
         after: tuple[Micros, InstanceId] | None = None
         while True:

@@ -1,6 +1,6 @@
 """News of an instance from its database, beside the process that works on it: by looking again and again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from taskengine.api.shapes import log_line
 from taskengine.api.stream.frames import event_frames, time_of
@@ -56,7 +56,7 @@ class PollFeed:
 
 async def poll_logs(
     look: Look, instance_id: InstanceId, clock: Clock, *, task: str | None, since: int
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Lines behind `since` as they are stored, until the instance has ended."""
     while True:
         # Asked before the lines are read: what was said until the end is there then.

@@ -143,11 +143,13 @@ class Machine:
     def instances(self, wanted: Wanted, limit: int) -> list[InstanceBody]:
         async def ask() -> list[InstanceBody]:
             found: list[InstanceBody] = []
-            async for record, view in list_instances(self._runs, self._dsn, self._ambient, _query(wanted)):
-                self._found[record.id] = record
-                found.append(instance_body(view))
-                if len(found) == limit:
-                    break
+            listed = list_instances(self._runs, self._dsn, self._ambient, _query(wanted))
+            async with contextlib.aclosing(listed):
+                async for record, view in listed:
+                    self._found[record.id] = record
+                    found.append(instance_body(view))
+                    if len(found) == limit:
+                        break
             return found
 
         return asyncio.run(ask())
@@ -178,8 +180,12 @@ class Machine:
         record = self._record(instance_id)
 
         async def lines() -> AsyncIterator[LogLine]:
-            async with looking(record.dsn, self._ambient) as look:
-                async for line in poll_logs(look, record.id, self._ambient.clock, task=task, since=since):
+            clock = self._ambient.clock
+            async with (
+                looking(record.dsn, self._ambient) as look,
+                contextlib.aclosing(poll_logs(look, record.id, clock, task=task, since=since)) as coming,
+            ):
+                async for line in coming:
                     yield line
 
         return stepped(lines())

@@ -6,9 +6,10 @@ import shlex
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import msgspec
 
 from taskengine.cli.live.watching import AT_END, PATIENCE_S, log_frame
 from taskengine.cli.options import EngineOptions
@@ -42,6 +43,9 @@ from taskengine.wire import (
     WorkflowDetail,
     WorkflowSummary,
 )
+
+if TYPE_CHECKING:
+    from taskengine.model.definition import WorkflowDefinition
 
 __all__ = ["Remote"]
 
@@ -120,11 +124,10 @@ class Remote:
 
     def graph(self, workflow_id: str, form: str) -> str:
         from taskengine.cli.targets.drawing import draw
-        from taskengine.definition import read_yaml
 
         body = self._client.workflow(workflow_id)
         # Drawn here and not there: all forms then look the same from everywhere.
-        return draw(read_yaml(self._client.export(workflow_id)), body.graph, form)
+        return draw(_definition_of(body), body.graph, form)
 
     def delete_workflow(self, workflow_id: str, *, force: bool) -> None:
         self._client.delete_workflow(workflow_id, force=force)
@@ -156,12 +159,11 @@ class Remote:
     def tries_allowed(self, detail: InstanceDetail) -> Mapping[str, int]:
         """Of the current version only: earlier ones cannot be asked for."""
         from taskengine.cli.local.goingon import tries_allowed
-        from taskengine.definition import read_yaml
 
         with contextlib.suppress(TaskEngineError):
             workflow = self._client.workflow(detail.workflow_id)
             if workflow.version == detail.version:
-                return tries_allowed(read_yaml(self._client.export(detail.workflow_id)))
+                return tries_allowed(_definition_of(workflow))
         return {}
 
     def logs(self, instance_id: str, *, task: str | None, since: int, tail: int | None) -> list[LogLine]:
@@ -329,6 +331,13 @@ class StreamFeed:
         found, self._frames = self._frames, []
         self._room.set()
         return found
+
+
+def _definition_of(workflow: WorkflowDetail) -> "WorkflowDefinition":
+    """Raises InvalidDefinition where the server's release knows more than this one."""
+    from taskengine.definition import read_json
+
+    return read_json(msgspec.json.encode(workflow.definition))
 
 
 def _refuse_engine(engine: EngineOptions) -> None:
