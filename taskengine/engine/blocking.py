@@ -24,7 +24,7 @@ from taskengine.engine.views import (
 from taskengine.errors import Unavailable
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.events import Event
-from taskengine.model.ids import InstanceId
+from taskengine.model.ids import InstanceId, Version
 from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow
 from taskengine.model.states import InstanceState
@@ -228,9 +228,9 @@ class BlockingEngine:
     def progress(self, instance_id: str) -> Progress:
         return self._wait(self._running().progress(instance_id))
 
-    def result(self, instance_id: str) -> dict[str, Any]:
+    def result(self, instance_id: str, *, version: Version | None = None) -> dict[str, Any]:
         """Results of the tasks on which nothing depends, by name."""
-        return self._wait(self._running().result(instance_id))
+        return self._wait(self._running().result(instance_id, version=version))
 
     def get_workflow(self, workflow_id: str) -> WorkflowView:
         return self._wait(self._running().get_workflow(workflow_id))

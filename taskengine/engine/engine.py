@@ -10,25 +10,27 @@ import msgspec
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
-from taskengine.engine.directory import Directory, Watch
+from taskengine.engine.commanding import Commanding
+from taskengine.engine.directory import Directory
 from taskengine.engine.draining import Draining
 from taskengine.engine.instance import start_key
 from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
-from taskengine.engine.looking import Looking
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
+from taskengine.engine.planner import Answer
 from taskengine.engine.recovery import Recovery
 from taskengine.engine.runner import Runner
 from taskengine.engine.saving import saved
 from taskengine.engine.staff import Settings, Staff
 from taskengine.engine.supervisor import Supervisor
-from taskengine.engine.views import Commanded, EngineStatus, InstanceView, Registration, commanded
-from taskengine.errors import Conflict, DuplicateKey, Unavailable, WaitTimeout
+from taskengine.engine.views import EngineStatus, InstanceView, Registration
+from taskengine.engine.waiting import Enough, until
+from taskengine.errors import Conflict, DuplicateKey, Unavailable
 from taskengine.functions import Caller, Hearing, Registry, Services
 from taskengine.model.definition import WorkflowDefinition
-from taskengine.model.ids import CommandId, InstanceId, WorkflowId
-from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.model.ids import InstanceId, WorkflowId
+from taskengine.model.messages import Command
 from taskengine.model.params import bind_params
 from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
@@ -43,7 +45,7 @@ _ADOPT_PAGE: Final = 64
 _HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
 
 
-class Engine(Looking):
+class Engine(Commanding):
     """A durable workflow engine on the running loop. Made by `EngineBuilder.build`; all methods belong to that loop.
 
     Every method that changes something returns after the commit of what it did. If it raises CommitFailed nothing is
@@ -66,7 +68,7 @@ class Engine(Looking):
         on_fatal: Callable[[BaseException], object] | None = None,
         mask: Mask | None = None,
     ) -> None:
-        super().__init__(store, registry, ambient.clock)
+        super().__init__(store, registry, ambient.clock, ambient.ids)
         self.bus = Bus(ambient)
         self.unrestored: list[str] = []
         self._ambient = ambient
@@ -295,57 +297,6 @@ class Engine(Looking):
         self._supervisor.tell(LaunchNew(row))
         await reply
 
-    # -- commands ----------------------------------------------------------------------------------------------
-
-    async def pause_instance(self, instance_id: str, *, now: bool = False, command_id: str | None = None) -> Commanded:
-        """Nothing new starts. `now` also interrupts running attempts, which run again after the resume."""
-        return await self._command(instance_id, Pause(self._command_id(instance_id, command_id), now))
-
-    async def resume_instance(self, instance_id: str, *, command_id: str | None = None) -> Commanded:
-        return await self._command(instance_id, Resume(self._command_id(instance_id, command_id)))
-
-    async def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
-        """Ask it to end; it is Cancelled once everything that runs has ended."""
-        clean = reason.encode(errors="replace").decode()  # a lone surrogate has no place in a row
-        return await self._command(instance_id, Cancel(self._command_id(instance_id, command_id), clean))
-
-    async def retry_instance(
-        self,
-        instance_id: str,
-        *,
-        from_task: str | None = None,
-        only_task: str | None = None,
-        command_id: str | None = None,
-    ) -> Commanded:
-        """Open a new run: what failed, or `from_task` and everything below, or `only_task`."""
-        if from_task is not None and only_task is not None:
-            raise Conflict("retry takes from_task or only_task, not both")
-        scope, task = RetryScope.FAILED, ""
-        if from_task is not None:
-            scope, task = RetryScope.FROM, from_task
-        elif only_task is not None:
-            scope, task = RetryScope.ONLY, only_task
-        return await self._command(instance_id, Retry(self._command_id(instance_id, command_id), scope, task))
-
-    async def _command(self, instance_id: str, command: Command) -> Commanded:
-        """Raises NotFound, Conflict, CommitFailed, Unavailable.
-
-        `command_id` of the four verbs names a command of this instance: the same id again has the same answer and no
-        second effect, also after a restart.
-        """
-        self._running()
-        assert self._supervisor is not None
-        reply = self._directory.expect(command.id)
-        self._supervisor.tell(Deliver(InstanceId(instance_id), command))  # type: ignore[arg-type]  # one of the four
-        answer = await reply
-        if answer.error:
-            raise Conflict(answer.error)
-        return commanded(await self.get_instance(instance_id), changed=answer.changed)
-
-    def _command_id(self, instance_id: str, given: str | None) -> CommandId:
-        """Of the whole process, not only of the instance: answers are awaited by it."""
-        return CommandId(self._ambient.ids.uuid7() if given is None else f"{instance_id}/{given}")
-
     async def save(self, write: TokenRow) -> None:
         """Commit a row that is no instance's; returns after the commit. Raises CommitFailed, Unavailable."""
         await saved(self._running().checkpointer, write)
@@ -381,7 +332,7 @@ class Engine(Looking):
 
     async def wait_for_instance(self, instance_id: str, timeout_s: float | None = None) -> InstanceView:
         """Until it has ended. Raises NotFound, and WaitTimeout when `timeout_s` is over first."""
-        return await self._wait(instance_id, timeout_s, lambda view: view.status in INSTANCE_FINAL)
+        return await self._until(instance_id, timeout_s, lambda view: view.status in INSTANCE_FINAL)
 
     async def wait_until_resting(self, instance_id: str, timeout_s: float | None = None) -> InstanceView:
         """Until it has ended, is held, or has left memory because only a far timer can move it."""
@@ -391,36 +342,22 @@ class Engine(Looking):
             held = view.status in _HELD and not view.progress.running
             return view.status in INSTANCE_FINAL or held or self._directory.get(known) is None
 
-        return await self._wait(instance_id, timeout_s, rests)
+        return await self._until(instance_id, timeout_s, rests)
 
-    async def _wait(
-        self, instance_id: str, timeout_s: float | None, enough: Callable[[InstanceView], bool]
-    ) -> InstanceView:
+    async def _until(self, instance_id: str, timeout_s: float | None, enough: Enough) -> InstanceView:
         self._running()
-        known = InstanceId(instance_id)
-        try:
-            with self._directory.watch(known) as watch:  # before the first look, so that nothing is missed
-                if timeout_s is None:
-                    return await self._watch(known, watch, enough)
-                async with asyncio.timeout(timeout_s):
-                    return await self._watch(known, watch, enough)
-        except TimeoutError:
-            raise WaitTimeout(f"instance {instance_id} did not get there within {timeout_s:g} s") from None
-
-    async def _watch(
-        self, instance_id: InstanceId, watch: Watch, enough: Callable[[InstanceView], bool]
-    ) -> InstanceView:
-        # An instance in memory has something to do: its next news spare a look at the store.
-        snapshot = await watch.next() if self._directory.get(instance_id) is not None else None
-        while True:
-            view = await (self.get_instance(instance_id) if snapshot is None else self._reading.view_of(snapshot))
-            if enough(view):
-                return view
-            snapshot = await watch.next()
+        return await until(self._directory, self._reading, InstanceId(instance_id), timeout_s, enough)
 
     def actors(self) -> list[ActorInfo]:
         """Who is in memory: the supervision tree, parents before children. For people and tests."""
         return [] if self._dispatcher is None else self._dispatcher.snapshot()
+
+    async def _deliver(self, instance_id: InstanceId, command: Command) -> Answer:
+        self._running()
+        assert self._supervisor is not None
+        reply = self._directory.expect(command.id)
+        self._supervisor.tell(Deliver(instance_id, command))  # type: ignore[arg-type]  # one of the four
+        return await reply
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,69 @@
+"""The verbs that ask something of one instance: pause, resume, cancel, retry."""
+
+from taskengine.clock import Clock, IdSource
+from taskengine.engine.looking import Looking
+from taskengine.engine.planner import Answer
+from taskengine.engine.views import Commanded, commanded
+from taskengine.errors import Conflict
+from taskengine.functions import Registry
+from taskengine.model.ids import CommandId, InstanceId
+from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.store.interface import Store
+
+__all__ = ["Commanding"]
+
+
+class Commanding(Looking):
+    """What an engine does to instances on request. All raise NotFound, Conflict, CommitFailed, Unavailable.
+
+    `command_id` names a command of this instance: the same id again has the same answer and no second effect, also
+    in a later run and after a restart.
+    """
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock, ids: IdSource) -> None:
+        super().__init__(store, registry, clock)
+        self._ids = ids
+
+    async def pause_instance(self, instance_id: str, *, now: bool = False, command_id: str | None = None) -> Commanded:
+        """Nothing new starts. `now` also interrupts running attempts, which run again after the resume."""
+        return await self._command(instance_id, Pause(self._command_id(instance_id, command_id), now))
+
+    async def resume_instance(self, instance_id: str, *, command_id: str | None = None) -> Commanded:
+        return await self._command(instance_id, Resume(self._command_id(instance_id, command_id)))
+
+    async def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
+        """Ask it to end; it is Cancelled once everything that runs has ended."""
+        clean = reason.encode(errors="replace").decode()  # a lone surrogate has no place in a row
+        return await self._command(instance_id, Cancel(self._command_id(instance_id, command_id), clean))
+
+    async def retry_instance(
+        self,
+        instance_id: str,
+        *,
+        from_task: str | None = None,
+        only_task: str | None = None,
+        command_id: str | None = None,
+    ) -> Commanded:
+        """Open a new run: what failed, or `from_task` and everything below, or `only_task`."""
+        if from_task is not None and only_task is not None:
+            raise Conflict("retry takes from_task or only_task, not both")
+        scope, task = RetryScope.FAILED, ""
+        if from_task is not None:
+            scope, task = RetryScope.FROM, from_task
+        elif only_task is not None:
+            scope, task = RetryScope.ONLY, only_task
+        return await self._command(instance_id, Retry(self._command_id(instance_id, command_id), scope, task))
+
+    async def _command(self, instance_id: str, command: Command) -> Commanded:
+        answer = await self._deliver(InstanceId(instance_id), command)
+        if answer.error:
+            raise Conflict(answer.error)
+        return commanded(await self.get_instance(instance_id), changed=answer.changed)
+
+    def _command_id(self, instance_id: str, given: str | None) -> CommandId:
+        """Of the whole process, not only of the instance: answers are awaited by it."""
+        return CommandId(self._ids.uuid7() if given is None else f"{instance_id}/{given}")
+
+    async def _deliver(self, instance_id: InstanceId, command: Command) -> Answer:
+        """Hand it to the instance, wait for the commit of its answer."""
+        raise NotImplementedError
