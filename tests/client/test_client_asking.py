@@ -284,3 +284,9 @@ def test_lines_are_read_page_after_page(play: Play, tail: int | None, told: list
 def test_a_long_tail_is_the_end_of_everything(play: Play) -> None:
     everything = good({"items": [_line(number) for number in range(1, 1001)]})
     assert [line.id for line in play(verbs.logs("i", tail=501), everything)] == list(range(500, 1001))
+
+
+def test_a_start_that_has_ended_is_not_waited_for(play: Play) -> None:
+    ended = good({"instance_id": "i-1", "instance": _instance("Success")})
+    assert play(verbs.execute("w", wait=130), ended).instance.status == "Success"
+    assert len(play.sent) == 1
