@@ -459,6 +459,19 @@ async def test_who_takes_nothing_for_too_long_has_to_go_and_hears_how_to_come_ba
         assert len(many.ending.reason) <= 123
 
 
+async def test_who_takes_slowly_but_steadily_may_stay() -> None:
+    async with hub_rig(patience_s=10) as rig:
+        slow, waiting = rig.hub.join(ONE), 1000
+        slow.unsent = lambda: waiting
+        slow.blocked_s = rig.clock.monotonic()
+        for _ in range(6):
+            waiting -= 10
+            await rig.clock.advance(9)
+        assert slow.ending is None
+        await rig.clock.advance(12)
+        assert slow.ending is not None
+
+
 async def test_a_closed_bus_sends_everybody_away_behind_what_is_left_to_tell() -> None:
     async with hub_rig() as rig:
         client = rig.hub.join(ONE)

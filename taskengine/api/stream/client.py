@@ -43,6 +43,7 @@ class Client:
     blocked_s      monotonic time since when it does not take what it should; None: it is not asked to take anything
     silent_s       monotonic time since when nothing was sent
     cut            set by its handler: stops whatever it waits for
+    unsent         set by its handler: bytes that were handed over and have not left yet
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Client:
         self.blocked_s: float | None = None
         self.silent_s = now_s
         self.cut: Callable[[], object] | None = None
+        self.unsent: Callable[[], int] | None = None
+        self._unsent_before = 0
         self._max_parcels = max_parcels
         self._max_bytes = max_bytes
         self._queue: deque[Parcel] = deque()
@@ -93,6 +96,12 @@ class Client:
         self._clear()
         self.lost = why
         self._wake()
+
+    def is_moving(self) -> bool:
+        """Whether it has taken some of what was handed over since the last time this was asked."""
+        unsent = 0 if self.unsent is None else self.unsent()
+        before, self._unsent_before = self._unsent_before, unsent
+        return unsent < before
 
     def beat(self) -> None:
         """It shall hear that the connection lives."""

@@ -276,10 +276,13 @@ class Hub:
         """Each second: who has been silent for long beats, who has not taken anything for long goes."""
         now_s = self._clock.monotonic()
         for client in list(self._clients):
-            if client.blocked_s is not None and now_s - client.blocked_s >= self._patience_s:
+            if client.blocked_s is None:
+                if now_s - client.silent_s >= self._heartbeat_s:
+                    client.beat()
+            elif client.is_moving():
+                client.blocked_s = now_s
+            elif now_s - client.blocked_s >= self._patience_s:
                 client.end(self.too_slow(client), now=True)
-            elif client.blocked_s is None and now_s - client.silent_s >= self._heartbeat_s:
-                client.beat()
         self._sweeping = self._clock.call_at(now_s + 1.0, self._sweep)
 
     def resume_of(self, client: Client) -> str:

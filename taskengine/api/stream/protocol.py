@@ -45,6 +45,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if not (self.close_sent or self.disconnected or self.transport.is_closing()):
             self.transport.write(frames)
 
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
     def finish(self, code: int, reason: str) -> None:
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return

@@ -29,6 +29,9 @@ class Wire(Protocol):
     def write(self, frames: bytes) -> None:
         """Finished WebSocket frames. Nothing happens on a connection that is lost or closed."""
 
+    def unsent(self) -> int:
+        """Bytes that were written and have not left this process."""
+
     def finish(self, code: int, reason: str) -> None:
         """Say why and close; who does not take that within some seconds is dropped. Idempotent."""
 
@@ -57,6 +60,9 @@ class WireSink:
     async def ready(self) -> None:
         await self._wire.ready()
 
+    def unsent(self) -> int:
+        return self._wire.unsent()
+
     async def send(self, parcels: Sequence[Parcel]) -> None:
         self._wire.write(parcels[0].wire if len(parcels) == 1 else b"".join([parcel.wire for parcel in parcels]))
 
@@ -75,6 +81,9 @@ class AsgiSink:
 
     async def ready(self) -> None:
         return
+
+    def unsent(self) -> int:
+        return 0  # ASGI does not tell
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
@@ -98,6 +107,9 @@ class EventSink:
 
     async def ready(self) -> None:
         return
+
+    def unsent(self) -> int:
+        return 0  # ASGI does not tell
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
         await self._write(b"".join([parcel.events for parcel in parcels]))

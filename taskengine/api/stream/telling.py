@@ -56,6 +56,9 @@ class Sink(Protocol):
     async def send(self, parcels: Sequence[Parcel]) -> None:
         """In order, as one write. May wait until the client can take more."""
 
+    def unsent(self) -> int:
+        """Bytes that were sent and have not left this process; 0 where nobody knows."""
+
     async def beat(self, heartbeat: Parcel) -> None:
         """The connection lives."""
 
@@ -78,7 +81,7 @@ class Telling:
         """Until the client leaves or is sent away; the connection is closed then. Raises only cancellation."""
         client = self._client
         with anyio.CancelScope() as scope:
-            client.cut = scope.cancel
+            client.cut, client.unsent = scope.cancel, self._sink.unsent
             try:
                 if client.ending is None:
                     await self._open(beginning)
@@ -88,7 +91,7 @@ class Telling:
             except Exception as error:
                 self._log.error("stream.failed", exc=error)
                 client.end(Ending(1011, "the server failed; its log has the details", "error"))
-        client.cut = None
+        client.cut = client.unsent = None
         if client.ending is not None:
             self._metrics.count("stream.closed", reason=client.ending.metric)
             await self._sink.close(client.ending)
@@ -165,10 +168,11 @@ class Telling:
         while True:
             await client.wait()
             await self._ready()
-            if client.lost and not await self._recover():
+            if not client.lost:
+                self._on_probation = False
+            elif not await self._recover():
                 return
             if parcels := client.take(_BATCH_BYTES):
-                self._on_probation = False
                 await self._send(parcels)
             elif client.take_beat():
                 await self._beat()
