@@ -240,3 +240,12 @@ def test_an_instance_that_runs_again_has_no_end() -> None:
     board.apply(event(5, state=InstanceState.FAILED, reason="no"))
     board.apply(event(7, state=InstanceState.RUNNING))
     assert shown(board, 60)[1].endswith("Elapsed 00:01:00")
+
+
+def test_frames_that_are_older_than_the_snapshot_change_nothing() -> None:
+    board = board_of(task("a", status="Success", attempt=1))
+    stale = event(1, moved(0, "a", TaskState.RUNNING), moved(0, "a", TaskState.SUCCESS))
+    assert board.apply(stale) == []
+    assert board.lines[0].state is TaskState.SUCCESS
+    again = board.apply(event(2, moved(0, "a", TaskState.RUNNING, attempt=2)))
+    assert [(line.state, line.attempt) for line in again] == [(TaskState.RUNNING, 2)]

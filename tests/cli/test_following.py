@@ -101,6 +101,16 @@ def test_following_through_a_pipe_is_a_line_for_each_change(
     assert "\x1b" not in err
 
 
+def test_of_many_tasks_each_is_told_once(main: Main, served: Any, upload: Upload) -> None:
+    """A snapshot of the stream has but the first thousand."""
+    names = [f"t{n}" for n in range(1500)]
+    workflow_id = upload(*(f"name: {name}, job: short, params: {{n: 1}}" for name in names))
+    done = main("workflow", "execute", workflow_id, "--follow", "-o", "id", *served.flags)
+    assert done.returncode == 0
+    told = [line.split()[1] for line in done.stderr.partition("Instance  ")[0].splitlines() if line.startswith("  ✔")]
+    assert sorted(told) == sorted(names)
+
+
 def test_what_was_said_before_the_stream_began_is_shown_once(main: Main, served: Any, upload: Upload) -> None:
     lines = "; ".join(f"echo said-{n}" for n in range(30))
     workflow_id = upload(f"name: talk, job: shell_command, params: {{script: '{lines}; sleep 1; echo said-last'}}")

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from taskengine.clock import Micros
-from taskengine.model.states import BUCKETS, INSTANCE_FINAL, Bucket, InstanceState, TaskMove, TaskState
+from taskengine.model.states import BUCKETS, INSTANCE_FINAL, TASK_FINAL, Bucket, InstanceState, TaskMove, TaskState
 from taskengine.wire import (
     InstanceBody,
     InstanceDetail,
@@ -159,7 +159,7 @@ class Board:
         match frame:
             case TaskStatus():
                 self._count(frame.progress)
-                return [self._move(frame)]
+                return [] if self._is_known(frame) else [self._move(frame)]
             case InstanceStatus():
                 self._change(frame)
             case ProgressUpdate():
@@ -191,6 +191,13 @@ class Board:
             return []
         line.note = f"{frame.fraction:.0%} {frame.message}".strip()
         return [line]
+
+    def _is_known(self, frame: TaskStatus) -> bool:
+        """A snapshot may be newer than the frames behind it: what ended does not begin again under the same number."""
+        line, state = self._by_name.get(frame.task_id), TaskState(frame.status)
+        if line is None or line.attempt != frame.attempt or line.state not in TASK_FINAL:
+            return False
+        return state is line.state or state in (TaskState.READY, TaskState.RUNNING)
 
     def _move(self, frame: TaskStatus) -> Line:
         line, state = self._line(frame.task_id), TaskState(frame.status)

@@ -35,6 +35,7 @@ from taskengine.wire import (
     LogUpdate,
     NodeBody,
     Scope,
+    Snapshot,
     StreamFrame,
     TokenBody,
     TokenCreated,
@@ -185,7 +186,7 @@ class Remote:
                 await anyio.sleep(_FLUSH_S)
                 return await client.logs(instance_id, since=logs_since)
 
-            feed = StreamFeed(stored)
+            feed = StreamFeed(stored, lambda: client.detail(instance_id))
             stream = client.stream(instance_id=instance_id, on_state=feed.tell)
             async with anyio.create_task_group() as group:
                 group.start_soon(feed.read, stream)
@@ -254,10 +255,13 @@ class StreamFeed:
     """What a stream says, gathered for who looks now and then.
 
     stored  gives the log lines that were said before the stream began
+    whole   gives the instance with all its tasks: of many tasks a snapshot has but the first
     """
 
-    def __init__(self, stored: Callable[[], Awaitable[list[LogLine]]]) -> None:
-        self._stored = stored
+    def __init__(
+        self, stored: Callable[[], Awaitable[list[LogLine]]], whole: Callable[[], Awaitable[InstanceDetail]]
+    ) -> None:
+        self._stored, self._whole = stored, whole
         self._said_until: datetime | None = None
         self._frames: list[StreamFrame] = []
         self._woken, self._room = anyio.Event(), anyio.Event()
@@ -298,6 +302,9 @@ class StreamFeed:
     async def _take(self, frame: StreamFrame) -> None:
         if not self._begun:
             await self._begin()
+        if isinstance(frame, Snapshot) and any(len(frame.tasks) < body.progress.total for body in frame.instances):
+            detail = await self._whole()
+            frame = msgspec.structs.replace(frame, instances=[detail], tasks=detail.tasks)
         if isinstance(frame, LogUpdate) and self._said_until and frame.timestamp <= self._said_until:
             return
         self._frames.append(frame)

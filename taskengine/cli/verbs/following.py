@@ -98,7 +98,7 @@ def _watched(
         if not asyncio.run(_until_end(ambient, target, board, watching)):
             return None
         detail = target.detail(instance_id)
-        board.load(detail, detail.tasks)
+        _tell_news(ambient, board, detail, watching)
     if not watching.quiet:
         show_end(board, ambient.clock.now_us(), sys.stderr)
     return detail
@@ -112,12 +112,17 @@ def say_detached(target: Target, instance_id: str) -> int:
 
 def _catch_up(ambient: Ambient, target: Target, board: Board, detail: InstanceDetail, watching: Watching) -> None:
     """It was quicker than the watching: tell what there would have been to see."""
-    painter = make_painter(sys.stderr, quiet=watching.quiet)
     if watching.logs and watching.logs_since is not None:
+        painter = make_painter(sys.stderr, quiet=watching.quiet)
         for line in target.logs(detail.id, task=None, since=watching.logs_since, tail=None):
             painter.log(log_frame(line, detail.workflow_id))
+    _tell_news(ambient, board, detail, watching)
+
+
+def _tell_news(ambient: Ambient, board: Board, detail: InstanceDetail, watching: Watching) -> None:
+    """What the picture did not have yet."""
     if news := board.load(detail, detail.tasks):
-        painter.changed(board, news, ambient.clock.now_us())
+        make_painter(sys.stderr, quiet=watching.quiet).changed(board, news, ambient.clock.now_us())
 
 
 async def _until_end(ambient: Ambient, target: Target, board: Board, watching: Watching) -> bool:
