@@ -1,8 +1,7 @@
 """The application: all routes behind the gate."""
 
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
@@ -10,17 +9,17 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.types import Scope
 
+from taskengine.api import functions, instances, page, system, tokens, workflows
 from taskengine.api.gate.gate import Gate, GateParts
 from taskengine.api.gate.guard import Guard, require_scopes
 from taskengine.api.gate.passage import passage_of
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.parts import ApiParts
 from taskengine.api.problems import Refusal, allowed_methods
+from taskengine.api.stream import routes as stream_routes
 from taskengine.wire import PROBLEM_TYPE
 
 __all__ = ["make_app", "own_handlers", "routes"]
-
-_ROOMS: Final = ("workflows", "instances", "system", "functions", "tokens", "page", "stream.routes")
 
 
 class _Asked(Request[Any, Any, Any]):
@@ -37,14 +36,8 @@ class _Asked(Request[Any, Any, Any]):
 
 def routes() -> list[Any]:
     """Every handler of the API, as its module lists it."""
-    found: list[Any] = []
-    for room in _ROOMS:
-        try:
-            found += import_module(f"taskengine.api.{room}").ROUTES
-        except ModuleNotFoundError as error:
-            if not str(error.name).startswith("taskengine.api"):
-                raise
-    return found
+    rooms = (workflows, instances, system, functions, tokens, page, stream_routes)
+    return [handler for room in rooms for handler in room.ROUTES]
 
 
 def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar:
