@@ -46,20 +46,29 @@ class Checker:
             return decode_answer(await self._ask(encode_request(request)))
 
     async def _ask(self, request: bytes) -> bytes:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-m", "taskengine.definition.apart"]
         try:
             with anyio.fail_after(self._deadline_s):
-                done = await anyio.run_process(
-                    command, input=request, stderr=subprocess.DEVNULL, check=False, env=environment
-                )
+                done = await _run(request)
         except TimeoutError:
             raise _too_slow(self._deadline_s) from None
         except OSError as error:
             raise Unavailable(f"no process could be started to read a large definition: {error}") from error
-        if done.returncode:
-            raise Unavailable(f"the process that read the definition ended with code {done.returncode}; try again")
+        if done is None or done.returncode:
+            how = "" if done is None else f" with code {done.returncode}"
+            raise Unavailable(f"the process that read the definition ended{how} before it had answered; try again")
         return done.stdout
+
+
+async def _run(request: bytes) -> "subprocess.CompletedProcess[bytes] | None":
+    """None: it ended before it had taken the request."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "taskengine.definition.apart"]
+    done = None
+    try:
+        done = await anyio.run_process(command, input=request, stderr=subprocess.DEVNULL, check=False, env=environment)
+    except* anyio.BrokenResourceError:
+        pass
+    return done
 
 
 def _too_slow(deadline_s: float) -> InvalidDefinition:

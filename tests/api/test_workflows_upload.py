@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -193,10 +194,30 @@ async def test_a_text_that_takes_too_long_is_given_up_and_its_process_ended(monk
     assert (await Checker().read(request)).id == "large"
 
 
-async def test_a_process_that_dies_is_no_fault_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("exit 3", "ended"),  # perhaps in the middle of the request, perhaps behind it
+        ("cat > /dev/null; exit 3", "code 3"),
+        ("cat > /dev/null; kill -9 $$", "code -9"),
+    ],
+)
+async def test_a_process_that_dies_is_no_fault_of_the_definition(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    request = Request(text=_large(900_000).encode(), form="yaml", jobs=["noop"], limit_bytes=2**20)
+    with pytest.raises(Unavailable, match=said):
+        await Checker().read(request)
+
+
+async def test_a_process_that_cannot_be_started_is_no_fault_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     request = Request(text=_large(20_000).encode(), form="yaml", jobs=["noop"], limit_bytes=2**20)
-    with pytest.raises(Unavailable, match="code 1"):
+    with pytest.raises(Unavailable, match="no process could be started"):
         await Checker().read(request)
 
 
