@@ -14,9 +14,9 @@ PROBLEM_TYPE = "application/problem+json"
 class Envelope(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A success. `code` is 0 and `message` is "success", whatever the HTTP status is."""
 
-    data: T
     code: int = 0
     message: str = "success"
+    data: T
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

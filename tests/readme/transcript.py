@@ -52,11 +52,13 @@ def steps_of(markdown: str) -> Iterator[Step]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether the printed text is what the transcript shows."""
+    """Whether the printed text is what the transcript shows; empty lines at the end do not count."""
     pattern = []
-    for line in expected.splitlines():
+    for line in expected.rstrip("\n").splitlines():
         pattern.append(r"(?:[^\n]*\n)*?" if line.strip() == "…" else _line_pattern(line) + r"[ ]*\n")
-    return re.fullmatch("".join(pattern), "".join(line + "\n" for line in printed.splitlines())) is not None
+    return (
+        re.fullmatch("".join(pattern), "".join(line + "\n" for line in printed.rstrip("\n").splitlines())) is not None
+    )
 
 
 def _line_pattern(line: str) -> str:
