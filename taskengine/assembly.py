@@ -1,6 +1,8 @@
 """From settings to the parts of a server below its API: engine, log, metrics, the places where it keeps things."""
 
+import os
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -76,11 +78,20 @@ def _builder(config: Config, ambient: Ambient) -> EngineBuilder:
         .with_builtin(functions.builtin)
         .with_log_cap(engine.limits.log_lines)
     )
+    if functions.modules:
+        _import_from_here()
     for module in functions.modules:
         builder.with_module(module)
     for app in functions.apps:
         builder.with_app(app)
     return builder
+
+
+def _import_from_here() -> None:
+    """Modules of the current folder can be named. Behind all others, so that none of them hides one of ours."""
+    here = os.getcwd()
+    if here not in (os.path.abspath(entry) for entry in sys.path):
+        sys.path.append(here)
 
 
 def _retry(execution: ExecutionConfig) -> RetryPolicy:

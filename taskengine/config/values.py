@@ -225,6 +225,6 @@ _RULES: Final[Mapping[str, Callable[[Any], None]]] = {
     "task-engine.limits.body": _size_between(1024, 64 * 1024 * 1024),
     "task-engine.limits.starts_per_second": _between(0.1, 1_000_000),
     "task-engine.limits.failed_logins": _between(1, _COUNT),
-    "task-engine.limits.log_lines": _between(1, 100_000_000),
+    "task-engine.limits.log_lines": _between(0, 100_000_000),
     "functions.modules": _each(lambda item: bool(_MODULE.fullmatch(item)), "module name, such as mycompany.jobs"),
 }
