@@ -61,17 +61,32 @@ def spans_of(view: InstanceView, tasks: Sequence[TaskView], attempts: Sequence[A
 
     After a retry: the attempts of the last run, and each success that it kept at the time at which it happened.
     """
-    started = view.started_at or view.created_at
     if view.finished_at is None:
         return
-    trace, root = trace_id_of(view.id, view.run), span_id_of(view.id, view.run)
+    yield _run_span(view, view.finished_at)
+    jobs = {task.name: task.job for task in tasks}
+    for early in attempts:
+        if early.run == view.run and early.started_at is not None and early.finished_at is not None:
+            said = early.error.message if early.error is not None else ""
+            bad = "" if early.outcome is Outcome.OK else said or early.outcome.value
+            place = (early.task, jobs.get(early.task, ""), early.attempt, early.outcome.value)
+            yield _attempt_span(view, place, (early.started_at, early.finished_at), bad)
+    for task in tasks:
+        if task.started_at is not None and task.finished_at is not None:
+            said = task.error.message if task.error is not None else task.reason
+            bad = "" if task.status in _WELL else said or task.status.value
+            place = (task.name, task.job, task.attempt, task.status.value)
+            yield _attempt_span(view, place, (task.started_at, task.finished_at), bad)
+
+
+def _run_span(view: InstanceView, finished_at: datetime) -> SpanRecord:
     well = view.status is InstanceState.SUCCESS
-    yield SpanRecord(
+    return SpanRecord(
         name=view.workflow_id,
-        trace_id=trace,
-        span_id=root,
-        start_us=_micros(started),
-        end_us=_micros(view.finished_at),
+        trace_id=trace_id_of(view.id, view.run),
+        span_id=span_id_of(view.id, view.run),
+        start_us=_micros(view.started_at or view.created_at),
+        end_us=_micros(finished_at),
         attributes={
             "taskengine.workflow.id": view.workflow_id,
             "taskengine.workflow.version": view.version,
@@ -82,43 +97,28 @@ def spans_of(view: InstanceView, tasks: Sequence[TaskView], attempts: Sequence[A
         error="" if well else view.error or view.status.value,
     )
 
-    def span(task: str, job: str, attempt: int, outcome: str, start: datetime, end: datetime, error: str) -> SpanRecord:
-        return SpanRecord(
-            name=task,
-            trace_id=trace,
-            span_id=span_id_of(view.id, view.run, task, attempt),
-            parent_id=root,
-            start_us=_micros(start),
-            end_us=_micros(end),
-            attributes={
-                "taskengine.instance.id": view.id,
-                "taskengine.task.name": task,
-                "taskengine.task.job": job,
-                "taskengine.task.attempt": attempt,
-                "taskengine.task.outcome": outcome,
-            },
-            error=error,
-        )
 
-    jobs = {task.name: task.job for task in tasks}
-    for early in attempts:
-        if early.run == view.run and early.started_at is not None and early.finished_at is not None:
-            said = early.error.message if early.error is not None else ""
-            bad = "" if early.outcome is Outcome.OK else said or early.outcome.value
-            yield span(
-                early.task,
-                jobs.get(early.task, ""),
-                early.attempt,
-                early.outcome.value,
-                early.started_at,
-                early.finished_at,
-                bad,
-            )
-    for task in tasks:
-        if task.started_at is not None and task.finished_at is not None:
-            said = task.error.message if task.error is not None else task.reason
-            bad = "" if task.status in _WELL else said or task.status.value
-            yield span(task.name, task.job, task.attempt, task.status.value, task.started_at, task.finished_at, bad)
+def _attempt_span(
+    view: InstanceView, place: tuple[str, str, int, str], times: tuple[datetime, datetime], error: str
+) -> SpanRecord:
+    """`place`: task, job, attempt, outcome."""
+    task, job, attempt, outcome = place
+    return SpanRecord(
+        name=task,
+        trace_id=trace_id_of(view.id, view.run),
+        span_id=span_id_of(view.id, view.run, task, attempt),
+        parent_id=span_id_of(view.id, view.run),
+        start_us=_micros(times[0]),
+        end_us=_micros(times[1]),
+        attributes={
+            "taskengine.instance.id": view.id,
+            "taskengine.task.name": task,
+            "taskengine.task.job": job,
+            "taskengine.task.attempt": attempt,
+            "taskengine.task.outcome": outcome,
+        },
+        error=error,
+    )
 
 
 def _micros(at: datetime) -> Micros:
