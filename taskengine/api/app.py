@@ -14,7 +14,7 @@ from taskengine.api.gate.gate import Gate, GateParts
 from taskengine.api.gate.guard import Guard, require_scopes
 from taskengine.api.gate.passage import passage_of
 from taskengine.api.gate.tokens import Principal
-from taskengine.api.parts import ApiParts
+from taskengine.api.parts import ApiParts, Parts
 from taskengine.api.problems import Refusal, allowed_methods
 from taskengine.api.stream import routes as stream_routes
 from taskengine.wire import PROBLEM_TYPE
@@ -46,7 +46,7 @@ def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar
     handlers  instead of all routes; for tests of the gate
     Raises    ValueError when a handler says no scope: then nobody knows who may call it.
     """
-    guard = Guard(parts.limits, parts.clock, read_only=parts.read_only)
+    guard = Guard(parts.limits, parts.clock, parts.tokens, read_only=parts.read_only)
     handlers = routes() if handlers is None else list(handlers)
     app = Litestar(
         handlers,
@@ -76,7 +76,7 @@ def make_app(parts: ApiParts, handlers: Sequence[Any] | None = None) -> Litestar
         address=parts.address,
         ambient=parts.ambient,
     )
-    gate = Gate(app.asgi_handler, gate_parts)
+    gate = Gate(app.asgi_router, gate_parts)  # which answers the errors of the router by itself
     app.asgi_handler = gate
     app.state.answer_error = gate.answer
     app.state.handlers = handlers
@@ -96,7 +96,9 @@ def own_handlers(app: Litestar) -> list[BaseRouteHandler]:
     return found
 
 
-def _principal(request: Request[Any, Any, Any]) -> Principal:
+def _principal(request: Request[Any, Any, Any], parts: Parts) -> Principal:
+    """Takes `parts` so that the two have an order: Litestar opens a task group for what has none, which costs more than
+    all the rest of a request."""
     principal: Principal = request.scope["user"]
     return principal
 

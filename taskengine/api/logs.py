@@ -26,7 +26,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 @get(
     "/api/v1/instances/{instance_id:str}/logs",
-    opt={"scope": "read"},
+    opt={"scope": "read", "stream": "maybe"},
     operation_class=describe_forms({"application/x-ndjson": "With `follow`: one LogLine a line."}),
     responses=problems(400, 404, 503),
     tags=["instances"],

@@ -5,7 +5,9 @@ A handler says by `opt` what the gate shall know about it:
     scope   "read" | "operate" | "define" | "admin", or "open" for everyone. Without it the app does not start.
     body    "definition": the larger limit counts, and YAML is taken besides JSON
     starts  True: counts against the limit of starts
-    stream  True: its answer goes on for as long as the client likes, so `write_timeout` and the durations leave it out
+    stream  True: its answer goes on for as long as the client likes, so it counts against the limits of streams, ends
+            with its token, and `write_timeout` and the durations leave it out; "maybe": for some requests. Other routes
+            cannot answer with NDJSON or server-sent events. A WebSocket is a stream always.
 
 A handler takes `parts: Parts`, and `principal: Asker` when it wants to know who asks.
 """

@@ -26,7 +26,9 @@ from taskengine.server.greeting import greeting
 from taskengine.server.listening import address_of, is_wildcard, listen, resolve
 from taskengine.server.notify import Notifier
 from taskengine.server.signals import stop_signals
+from taskengine.server.tracing import Tracing
 from taskengine.server.web import WebServer, tls_context
+from taskengine.telemetry.tracing import open_sink
 
 __all__ = ["serve"]
 
@@ -95,6 +97,7 @@ class _Life:
         self._tokens = TokenBook(self._engine, self._ambient)
         self._audit: AuditLog = MemoryAudit()
         self._hub = Hub(self._engine.bus, ambient=self._ambient)
+        self._tracing = Tracing(self._engine, open_sink(self._ambient), self._ambient)
         self._address = ""
         self._web: WebServer | None = None
         self._note: Path | None = None
@@ -115,6 +118,7 @@ class _Life:
         with stop_signals(self._told.set):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._noting, self._web.run)
+                tasks.start_soon(self._tracing.run)
                 async with anyio.create_task_group() as starting:
                     starting.start_soon(self._noting, self._begin)
                     await self._told.wait()  # a signal, or something failed; either may come at any time
@@ -247,6 +251,7 @@ class _Life:
         until_s = self._ambient.clock.monotonic() + left_s
         await self._hub.stop(min(1.0, left_s / 4))
         await self._web.stop(min(1.0, left_s / 4))
+        await self._tracing.stop(min(2.0, left_s / 8))
         await self._engine.stop(grace_s=max(0.0, until_s - self._ambient.clock.monotonic() - left_s / 5))
         self._audit.close()
         self._assembly.loop_lag.stop()
@@ -307,7 +312,6 @@ def _limits(config: Config) -> Limits:
         definition_bytes=limits.definition,
         body_bytes=limits.body,
         read_timeout_s=server.read_timeout.total_seconds(),
-        write_timeout_s=server.write_timeout.total_seconds(),
         failed_logins_per_minute=limits.failed_logins,
         starts_per_s=limits.starts_per_second,
         starts_burst=max(1, round(limits.starts_per_second * _BURST_S)),

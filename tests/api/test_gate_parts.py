@@ -151,13 +151,13 @@ FORWARDED = [
 
 
 def test_forwarded_headers_of_strangers_mean_nothing() -> None:
-    sender = Sender.of("203.0.113.1", "http", FORWARDED, HostRules.of(proxies=["10.0.0.0/8"]))
+    sender = Sender.of("203.0.113.1", "http", "inner:8080", FORWARDED, HostRules.of(proxies=["10.0.0.0/8"]))
     assert (sender.client, sender.host, sender.scheme, sender.forwarded) == ("203.0.113.1", "inner:8080", "http", "")
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1"])
 def test_behind_a_proxy_the_client_is_the_last_hop_that_is_no_proxy(peer: str) -> None:
-    sender = Sender.of(peer, "http", FORWARDED, HostRules.of(proxies=["10.0.0.0/8"]))
+    sender = Sender.of(peer, "http", "inner:8080", FORWARDED, HostRules.of(proxies=["10.0.0.0/8"]))
     assert (sender.client, sender.host, sender.scheme) == ("203.0.113.7", "engine.example", "https")
 
 

@@ -1,14 +1,14 @@
 """Reading a body within its limits, whatever its headers said about it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from litestar.types import HTTPReceiveMessage, Receive
 
 from taskengine.api.problems import Refusal
 
-__all__ = ["ClientGone", "bounded_receive", "has_body", "media_type", "takes_media_type", "too_large"]
+__all__ = ["ClientGone", "bounded_receive", "media_type", "takes_media_type", "too_large"]
 
 _JSON: Final = frozenset({"application/json"})
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
@@ -19,11 +19,6 @@ class ClientGone(Refusal):
 
     def __init__(self) -> None:
         super().__init__(400, "the connection ended before the body did")
-
-
-def has_body(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request says that a body follows."""
-    return b"transfer-encoding" in headers or headers.get(b"content-length", b"").strip(b"0") != b""
 
 
 def bounded_receive(

@@ -1,29 +1,28 @@
 """The gate itself: the outermost layer, in front of the router, for HTTP and WebSocket alike."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final, cast
 
 import msgspec
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskengine.ambient import Ambient
 from taskengine.api.gate.audit import AuditEntry, AuditLog
 from taskengine.api.gate.guard import SAFE_METHODS
 from taskengine.api.gate.hosts import HostRules, Sender
 from taskengine.api.gate.limits import Limits
-from taskengine.api.gate.passage import Facts, Passage
+from taskengine.api.gate.passage import Facts, Passage, Unseated
 from taskengine.api.gate.rates import FailureTable
 from taskengine.api.gate.tokens import TokenBook
 from taskengine.api.problems import Answer, Refusal, is_a_bug, problem_of
 
-__all__ = ["SUBPROTOCOL", "TOKEN_SUBPROTOCOL", "Gate", "presented_token"]
+__all__ = ["SUBPROTOCOL", "TOKEN_SUBPROTOCOL", "Gate"]
 
 SUBPROTOCOL: Final = "taskengine.v1"
 TOKEN_SUBPROTOCOL: Final = "taskengine.token."
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 _CREDENTIALS: Final = frozenset({b"authorization", b"sec-websocket-protocol", b"cookie"})
 _UNMATCHED: Final = "unmatched"
 _LONGEST_ID: Final = 200
@@ -58,7 +57,7 @@ class Gate:
             if refusal is not None:
                 await passage.refuse(refusal)
             else:
-                await self._app(scope, receive, self._timed(passage))
+                await self._app(scope, receive, passage.send)
         except Exception as error:
             await self._end(error, passage)
         finally:
@@ -76,29 +75,31 @@ class Gate:
 
     def _enter(self, scope: Facts, passage: Passage) -> Refusal | None:
         """Fill in who asks. A Refusal is for what nobody may send, with a token or without."""
-        headers = scope["headers"]
+        rules = self._parts.hosts
         peer = (scope.get("client") or ("", 0))[0]
-        passage.sender = sender = Sender.of(peer, scope.get("scheme", "http"), headers, self._parts.hosts)
         scope["user"] = None
-        if sum(name == b"host" for name, _ in headers) != 1:
+        seen = _look_through(scope, passage)
+        host = seen.hosts[-1] if seen.hosts else ""
+        passage.sender = sender = Sender.of(peer, scope.get("scheme", "http"), host, scope["headers"], rules)
+        if len(seen.hosts) != 1:
             return Refusal(400, "a request has one Host header")
-        if not self._parts.hosts.allows_host(sender.host, self._parts.address()):
+        if not rules.allows_host(sender.host, self._parts.address()):
             return _misdirected(sender.host)
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-        if unsafe and not all(self._parts.hosts.allows_origin(origin, sender) for origin in origins):
+        if unsafe and not all(rules.allows_origin(origin, sender) for origin in seen.origins):
             return Refusal(
                 403, "pages of other origins may not call this server; see `allowed_origins` in its settings"
             )
-        self._authenticate(scope, passage)
+        self._authenticate(scope, passage, seen)
         return None
 
-    def _authenticate(self, scope: Facts, passage: Passage) -> None:
+    def _authenticate(self, scope: Facts, passage: Passage, seen: "_Seen") -> None:
         """Find out who asks, then take the credentials out of the scope: nothing behind the gate can log them."""
-        secret = presented_token(scope)
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _CREDENTIALS]
+        secret = _bearer(seen.credentials)
+        scope["headers"] = seen.harmless
         if scope["type"] == "websocket":
             offered = scope.get("subprotocols") or []
+            secret = secret if seen.credentials else _offered(offered)
             scope["subprotocols"] = [name for name in offered if not name.startswith(TOKEN_SUBPROTOCOL)]
         if secret is None:
             passage.denial = _unknown("a token is needed: send it as `Authorization: Bearer <token>`")
@@ -117,29 +118,13 @@ class Gate:
 
     # -- leaving -----------------------------------------------------------------------------------------------
 
-    def _timed(self, passage: Passage) -> Send:
-        """`send` that gives up on a reader who takes nothing. A stream goes on for as long as its reader likes."""
-        limit_s = self._parts.limits.write_timeout_s
-
-        async def timed(message: Message) -> None:
-            if message["type"] != "http.response.body" or passage.streaming:
-                await passage.send(message)
-                return
-            try:
-                async with asyncio.timeout(limit_s):
-                    await passage.send(message)
-            except TimeoutError:
-                passage.leave()
-                raise _ReaderGone from None
-
-        return timed
-
     async def _end(self, error: Exception, passage: Passage) -> None:
         """Nobody inside has answered this error. A half-sent answer stays so: the server cuts the connection."""
+        cause = _root(error)
         if not passage.started:
-            await passage.refuse(error)
-        elif not passage.gone:
-            self._parts.ambient.log.error("api.answer_broken", exc=_root(error))
+            await passage.refuse(error if passage.cleared or passage.principal is not None else passage.denial)
+        elif not passage.gone and not isinstance(cause, Unseated):
+            self._parts.ambient.log.error("api.answer_broken", exc=cause)
 
     def _account(self, scope: Facts, passage: Passage, took_s: float) -> None:
         """Count, and write the audit line of a call that could change something."""
@@ -148,7 +133,7 @@ class Gate:
         metrics = self._parts.ambient.metrics
         metrics.count(
             "http.requests",
-            method=method if method in {*_METHODS, "WEBSOCKET"} else "OTHER",
+            method=method if method in _METHODS else "OTHER",
             route=route,
             status=str(passage.status),
         )
@@ -189,24 +174,54 @@ _REFUSED: Final[Mapping[int, str]] = {
 }
 
 
-class _ReaderGone(Exception):
-    """The reader of an answer takes nothing any more; the connection is given up."""
+class _Seen:
+    """What the gate wants to know of the headers, collected in one walk."""
+
+    __slots__ = ("credentials", "harmless", "hosts", "origins")
+
+    def __init__(self) -> None:
+        self.hosts: list[str] = []
+        self.origins: list[str] = []
+        self.credentials: list[str] = []
+        self.harmless: list[tuple[bytes, bytes]] = []
 
 
-def presented_token(scope: Facts) -> str | None:
-    """The token that a connection was opened with; None: there is none. The query is never looked at.
+def _look_through(scope: Facts, passage: Passage) -> _Seen:
+    seen = _Seen()
+    for pair in scope["headers"]:
+        name, value = pair
+        if name in _CREDENTIALS:
+            if name == b"authorization":
+                seen.credentials.append(value.decode("latin-1"))
+            continue
+        seen.harmless.append(pair)
+        if name == b"host":
+            seen.hosts.append(value.decode("latin-1"))
+        elif name == b"origin":
+            seen.origins.append(value.decode("latin-1"))
+        elif name == b"content-type":
+            passage.kind = value.decode("latin-1")
+        elif name == b"content-length":
+            passage.length = max(passage.length, int(value[:20]) if value.isdigit() else 0)
+            passage.has_body = passage.has_body or value.strip(b"0") != b""
+        elif name == b"transfer-encoding":
+            passage.has_body = True
+    return seen
 
-    From `Authorization: Bearer <token>`; a WebSocket may also offer it as a subprotocol, since browsers can set no
-    header there. Several Authorization headers are no token at all.
-    """
-    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
-    if given:
-        scheme, _, token = given[0].partition(" ")
-        return token.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
-    if scope["type"] == "websocket":
-        for name in scope.get("subprotocols") or []:
-            if name.startswith(TOKEN_SUBPROTOCOL):
-                return str(name).removeprefix(TOKEN_SUBPROTOCOL)
+
+def _bearer(credentials: Sequence[str]) -> str | None:
+    """The token of `Authorization: Bearer <token>`; None: there is no such header. Several are no token at all."""
+    if not credentials:
+        return None
+    scheme, _, token = credentials[0].partition(" ")
+    return token.strip() if len(credentials) == 1 and scheme.lower() == "bearer" else ""
+
+
+def _offered(subprotocols: Sequence[str]) -> str | None:
+    """The token among the subprotocols of a WebSocket, where browsers can set no header."""
+    for name in subprotocols:
+        if name.startswith(TOKEN_SUBPROTOCOL):
+            return str(name).removeprefix(TOKEN_SUBPROTOCOL)
     return None
 
 

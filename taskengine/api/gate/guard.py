@@ -1,52 +1,25 @@
 """The guard at each handler: what this very handler object allows, and to whom. No path is looked at."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from math import ceil
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
+import anyio
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskengine.api.gate.body import bounded_receive, has_body, takes_media_type, too_large
+from taskengine.api.gate.body import bounded_receive, takes_media_type, too_large
 from taskengine.api.gate.limits import Limits
 from taskengine.api.gate.passage import Facts, Passage, passage_of
 from taskengine.api.gate.rates import TokenBucket
-from taskengine.api.gate.tokens import Principal, allows
-from taskengine.api.problems import RETRY_S, Refusal
+from taskengine.api.gate.seats import Seats, busy
+from taskengine.api.gate.tokens import Principal, TokenBook, allows
+from taskengine.api.problems import Refusal
 from taskengine.clock import Clock
 
-__all__ = ["SAFE_METHODS", "SCOPES", "Guard", "Seats", "require_scopes"]
+__all__ = ["SAFE_METHODS", "SCOPES", "Guard", "require_scopes"]
 
 SCOPES: Final = frozenset({"open", "read", "operate", "define", "admin"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-
-
-class Seats:
-    """How many streams are open, in all and for each token."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._taken: Counter[str] = Counter()
-
-    def refusal(self, principal_id: str) -> Refusal | None:
-        if self._taken.total() >= self._limits.websockets:
-            return _busy(503, f"{self._limits.websockets} streams are open, which is all that this server allows")
-        if self._taken[principal_id] >= self._limits.websockets_per_principal:
-            most = self._limits.websockets_per_principal
-            return _busy(429, f"{most} streams are open with this token, which is all that it may have")
-        return None
-
-    @contextmanager
-    def taken(self, principal_id: str) -> Iterator[None]:
-        self._taken[principal_id] += 1
-        try:
-            yield
-        finally:
-            self._taken[principal_id] -= 1
-            if not self._taken[principal_id]:
-                del self._taken[principal_id]
 
 
 class Guard:
@@ -55,11 +28,11 @@ class Guard:
     allow  the methods of each path template, for those who ask by OPTIONS
     """
 
-    def __init__(self, limits: Limits, clock: Clock, *, read_only: bool) -> None:
+    def __init__(self, limits: Limits, clock: Clock, tokens: TokenBook, *, read_only: bool) -> None:
         self._limits = limits
         self._clock = clock
         self._read_only = read_only
-        self._seats = Seats(limits)
+        self._seats = Seats(limits, tokens)
         self._starts = TokenBucket(limits.starts_per_s, limits.starts_burst)
         self.allow: Mapping[str, str] = {}
 
@@ -74,18 +47,33 @@ class Guard:
                 return
             passage.cleared = True
             scope["user"] = passage.principal
-            if facts["type"] == "http" and has_body(dict(facts["headers"])):
+            if passage.has_body and facts["type"] == "http":
                 limit = self._body_limit(handler.opt)
                 receive = bounded_receive(
                     receive, limit, self._limits.read_timeout_s, self._clock.monotonic, passage.leave
                 )
-            if _is_stream(facts, handler.opt):
-                with self._seats.taken(passage.principal.id if passage.principal else ""):
-                    await app(scope, receive, send)
+            if facts["type"] == "websocket" or handler.opt.get("stream"):
+                await self._stay(app, scope, receive, send)
             else:
                 await app(scope, receive, send)
 
         return guarded
+
+    async def _stay(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run what is a stream or may become one, for as long as the token of who asked is good."""
+        passage = passage_of(scope)
+        with anyio.CancelScope() as stay:
+            passage.seat = seat = self._seats.seat(passage.principal, stay.cancel)
+            try:
+                refusal = None if scope["route_handler"].opt.get("stream") == "maybe" else seat.take()
+                if refusal is None:
+                    await app(scope, receive, send)
+                else:
+                    await passage.refuse(refusal)
+            finally:
+                seat.leave()
+        if seat.ended:
+            await passage.end()
 
     def _judge(self, scope: Facts, opt: Mapping[str, Any], passage: Passage) -> Refusal | None:
         """The first reason to refuse; who asks comes before what is asked."""
@@ -102,30 +90,24 @@ class Guard:
                 return _too_little(passage.principal, str(needed))
         if passage.mutating and self._read_only:
             return Refusal(403, "this server is read-only: it was started with --read-only and changes nothing")
-        return self._judge_body(scope, opt) or self._judge_rate(scope, opt, passage)
+        return self._judge_body(scope, opt, passage) or self._judge_rate(opt)
 
-    def _judge_body(self, scope: Facts, opt: Mapping[str, Any]) -> Refusal | None:
+    def _judge_body(self, scope: Facts, opt: Mapping[str, Any], passage: Passage) -> Refusal | None:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
             return None
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > self._body_limit(opt):
+        if passage.length > self._body_limit(opt):
             return too_large(self._body_limit(opt))
-        kind = headers.get(b"content-type", b"").decode("latin-1")
-        if not kind and not has_body(headers):
+        if not passage.kind and not passage.has_body:
             return None
-        reason = takes_media_type(kind, definition=opt.get("body") == "definition")
+        reason = takes_media_type(passage.kind, definition=opt.get("body") == "definition")
         return Refusal(415, reason) if reason else None
 
-    def _judge_rate(self, scope: Facts, opt: Mapping[str, Any], passage: Passage) -> Refusal | None:
-        if _is_stream(scope, opt):
-            return self._seats.refusal(passage.principal.id if passage.principal else "")
-        if opt.get("starts"):
-            wait_s = self._starts.take(self._clock.monotonic())
-            if wait_s:
-                text = f"more than {self._limits.starts_per_s:g} instances a second; nothing was started, try again"
-                return _busy(429, text, wait_s)
-        return None
+    def _judge_rate(self, opt: Mapping[str, Any]) -> Refusal | None:
+        wait_s = self._starts.take(self._clock.monotonic()) if opt.get("starts") else 0.0
+        if not wait_s:
+            return None
+        text = f"more than {self._limits.starts_per_s:g} instances a second; nothing was started, try again"
+        return busy(429, text, wait_s)
 
     def _body_limit(self, opt: Mapping[str, Any]) -> int:
         return self._limits.definition_bytes if opt.get("body") == "definition" else self._limits.body_bytes
@@ -146,15 +128,7 @@ def _is_mutating(scope: Facts, opt: Mapping[str, Any]) -> bool:
     return scope["type"] == "http" and scope["method"] not in SAFE_METHODS and opt.get("scope") not in ("open", "read")
 
 
-def _is_stream(scope: Facts, opt: Mapping[str, Any]) -> bool:
-    return scope["type"] == "websocket" or bool(opt.get("stream"))
-
-
 def _too_little(principal: Principal, needed: str) -> Refusal:
     if needed not in SCOPES:
         return Refusal(403, "this route says no scope, so nobody may use it")
     return Refusal(403, f"this needs the scope {needed!r}; the token {principal.name!r} has {principal.scope!r}")
-
-
-def _busy(status: int, detail: str, wait_s: float = RETRY_S) -> Refusal:
-    return Refusal(status, detail, {"Retry-After": str(max(1, ceil(wait_s)))})

@@ -5,6 +5,7 @@ names) and its Origin (against foreign pages) give it away.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -90,8 +91,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     forwarded: str = ""
 
     @classmethod
-    def of(cls, peer: str, scheme: str, headers: Headers, rules: HostRules) -> Self:
-        plain = cls(peer=peer, client=peer, host=_header(headers, b"host"), scheme=_WEB_SCHEMES.get(scheme, scheme))
+    def of(cls, peer: str, scheme: str, host: str, headers: Headers, rules: HostRules) -> Self:
+        plain = cls(peer=peer, client=peer, host=host, scheme=_WEB_SCHEMES.get(scheme, scheme))
         return plain if peer not in rules.proxies else plain._through_proxy(headers, rules)
 
     def _through_proxy(self, headers: Headers, rules: HostRules) -> Self:
@@ -111,6 +112,7 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
 _WEB_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
+@lru_cache(64)  # nearly all requests name the same few
 def host_name(host: str) -> str:
     """The name of `name:port` or `[v6]:port`, lower case; empty when it is neither."""
     text = host.strip().lower()

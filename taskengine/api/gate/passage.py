@@ -6,16 +6,19 @@ forgot to guard all look alike from outside.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
+import anyio
 from litestar.types import Message, Send
 
 from taskengine.api.gate.hosts import Sender
+from taskengine.api.gate.seats import Seat
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.problems import Answer, Refusal
 from taskengine.wire import PROBLEM_TYPE
 
-__all__ = ["Facts", "Passage", "passage_of"]
+__all__ = ["Facts", "Passage", "Unseated", "passage_of"]
 
 Facts = MutableMapping[str, Any]
 """An ASGI scope of HTTP or WebSocket; its keys depend on which."""
@@ -30,48 +33,49 @@ _ALWAYS: Final = (
 )
 
 
+_ENDED: Final = "this token was revoked or has expired"
+_CLOSE_S: Final = 1.0
+
+
+class Unseated(Exception):
+    """Stops a handler that began a stream for which there is no room; by then the client has been told."""
+
+
 class Passage:
     """State of one connection. Made by the gate, completed by the guard; `send` is the only way out.
 
-    denial    the answer for somebody without a valid token
-    cleared   the guard has let it pass
-    error     what the inside raised last
-    gone      the other end takes and sends nothing any more
-    status    of the answer that went out, 0: none; 101 for an accepted WebSocket
+    sender     where it comes from
+    denial     the answer for somebody without a valid token
+    seat       its place among the streams, if its route may stream
+    has_body   it says that a body follows, of `length` bytes (0: it does not say) and of type `kind`
+    cleared    the guard has let it pass
+    mutating   it could change something
+    gone       the other end takes and sends nothing any more
+    error      what the inside raised last
+    streaming  its answer has begun and goes on for as long as the client likes
+    status     of the answer that went out, 0: none; 101 for an accepted WebSocket
     """
 
-    __slots__ = (
-        "_answer",
-        "_out",
-        "_scope",
-        "_shut",
-        "cleared",
-        "denial",
-        "error",
-        "gone",
-        "mutating",
-        "principal",
-        "sender",
-        "started",
-        "status",
-        "streaming",
-    )
+    sender: Sender
+    denial = Refusal(401, "a token is needed")
+    principal: Principal | None = None
+    seat: Seat | None = None
+    has_body = False
+    length = 0
+    kind = ""
+    cleared = False
+    mutating = False
+    gone = False
+    error: Exception | None = None
+    started = False
+    streaming = False
+    status = 0
+    _shut = False
 
     def __init__(self, scope: Facts, send: Send, answer: Callable[[Exception], Answer]) -> None:
         self._scope = scope
         self._out = send
         self._answer = answer
-        self._shut = False
-        self.sender = Sender(peer="", client="", host="", scheme="")
-        self.principal: Principal | None = None
-        self.denial = Refusal(401, "")
-        self.cleared = False
-        self.mutating = False
-        self.gone = False
-        self.error: Exception | None = None
-        self.started = False
-        self.status = 0
-        self.streaming = False
         scope[_KEY] = self
 
     def leave(self) -> None:
@@ -86,20 +90,35 @@ class Passage:
         await self._problem(self._answer(refusal))
 
     async def send(self, message: Message) -> None:
-        """What the inside wants to say."""
+        """What the inside wants to say. Raises Unseated when it begins a stream for which there is no room."""
         if self._shut:
             return
-        match message["type"]:
-            case "http.response.start" | "websocket.accept" if not self.cleared and not self._harmless(message):
+        kind = message["type"]
+        if kind == "http.response.body" or kind == "websocket.send":
+            await self._tell(message)
+        elif kind == "http.response.start" or kind == "websocket.accept":
+            if self.cleared or self._harmless(message):
+                await self._begin(message)
+            else:
                 await self.refuse(self.denial if self.principal is None else Refusal(500, "no guard has let this pass"))
-            case "http.response.start":
-                await self._begin(message["status"], message)
-            case "websocket.accept":
-                await self._begin(101, message)
-            case "websocket.close" if not self.started:
-                await self.refuse(self._reason())
-            case _:
-                await self._tell(message)
+        elif kind == "websocket.close" and not self.started:
+            await self.refuse(self._reason())
+        else:
+            await self._tell(message)
+
+    async def end(self) -> None:
+        """The token of who asked has ended, and with it the stream; nothing more is said by the inside."""
+        if self._shut:
+            return
+        if not self.started:
+            await self.refuse(Refusal(401, _ENDED, {"WWW-Authenticate": 'Bearer realm="taskengine"'}))
+            return
+        self._shut = True
+        with anyio.move_on_after(_CLOSE_S), suppress(OSError):
+            if self._scope["type"] == "websocket":
+                await self._tell({"type": "websocket.close", "code": 1008, "reason": _ENDED})
+            else:
+                await self._tell({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _harmless(self, message: Message) -> bool:
         """A router's refusal, told to somebody with a valid token."""
@@ -119,13 +138,32 @@ class Passage:
             self.gone = True
             raise
 
-    async def _begin(self, status: int, message: Any) -> None:
-        self.started, self.status = True, status
-        given = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers") or ()]
-        self.streaming = any(name == b"content-type" and value.startswith(_STREAMS) for name, value in given)
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": with_defaults(given)}
-        await self._tell(message)
+    async def _begin(self, message: Any) -> None:
+        given: list[tuple[bytes, bytes]] = []
+        names: set[bytes] = set()
+        for name, value in message.get("headers") or ():
+            name = bytes(name).lower()
+            names.add(name)
+            given.append((name, bytes(value)))
+            if name == b"content-type" and value.startswith(_STREAMS):
+                await self._be_seated()
+                self.streaming = True
+        self.started = True
+        if message["type"] == "websocket.accept":
+            self.status = 101
+            await self._tell(message)
+            return
+        self.status = message["status"]
+        given += [pair for pair in _ALWAYS if pair[0] not in names]
+        await self._tell({"type": "http.response.start", "status": self.status, "headers": given})
+
+    async def _be_seated(self) -> None:
+        """No stream goes out that nobody counts."""
+        unsaid = Refusal(500, "this route does not say that it streams, so it may not")
+        refusal = unsaid if self.seat is None else self.seat.take()
+        if refusal is not None:
+            await self.refuse(refusal)
+            raise Unseated
 
     async def _problem(self, answer: Answer) -> None:
         self.started, self.status = True, answer.body.status

@@ -7,7 +7,8 @@ for a slow hash.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.api.gate.secretfile import read_secret, write_secret
-from taskengine.clock import Micros
+from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.engine import Engine
 from taskengine.errors import Conflict, InvalidInput, NotFound
 from taskengine.model.records import TokenRow
@@ -29,6 +30,8 @@ _PREFIX: Final = "te_"
 _NOBODY: Final = "0" * 64
 _MAX_NAME: Final = 100
 _MAX_ROWS: Final = 10_000
+_LOOK_S: Final = 60.0
+"""An expiry is a time on the wall's clock, which somebody may set: a timer looks at it again after this long."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class TokenBook:
         self._ambient = ambient
         self._rows: dict[str, TokenRow] = {}
         self._by_digest: dict[str, TokenRow] = {}
+        self._watches: dict[str, _Watch] = {}
         self._local: Path | None = None
 
     async def load(self) -> None:
@@ -85,6 +89,40 @@ class TokenBook:
         if row is None or not same or not self._active(row) or row.scope not in _RANKS:
             return None
         return Principal(row.id, row.name, row.scope)  # type: ignore[arg-type]  # its scope is one of the four
+
+    def watch(self, token_id: str, on_end: Callable[[], object]) -> Callable[[], None]:
+        """Call `on_end` once, when the token is revoked or expires; at once if it has ended already.
+
+        The answer is a function that takes the watch back; it may be called again, also by `on_end`. Who watches lives
+        no longer than the loop.
+        """
+        watch = self._watches.setdefault(token_id, _Watch())
+        key = object()
+        watch.callbacks[key] = on_end
+        if watch.timer is None:
+            self._look_after(token_id)
+        return partial(self._unwatch, token_id, watch, key)
+
+    def _unwatch(self, token_id: str, watch: "_Watch", key: object) -> None:
+        watch.callbacks.pop(key, None)
+        if not watch.callbacks and self._watches.get(token_id) is watch:
+            del self._watches[token_id]
+            watch.stop()
+
+    def _look_after(self, token_id: str) -> None:
+        """Tell those who watch a token that has ended; else look again when it expires."""
+        watch, row = self._watches.get(token_id), self._rows.get(token_id)
+        if watch is None:
+            return
+        watch.stop()
+        if row is None or not self._active(row):
+            del self._watches[token_id]
+            for on_end in list(watch.callbacks.values()):
+                on_end()
+        elif row.expires_us is not None:
+            left_s = (row.expires_us - self._ambient.clock.now_us()) / 1_000_000
+            when_s = self._ambient.clock.monotonic() + min(left_s, _LOOK_S)
+            watch.timer = self._ambient.clock.call_at(when_s, partial(self._look_after, token_id))
 
     def list(self) -> list[TokenRow]:
         """All, also the revoked and expired ones, by their making."""
@@ -177,10 +215,24 @@ class TokenBook:
     def _keep(self, row: TokenRow) -> None:
         self._rows[row.id] = row
         self._by_digest[row.digest] = row
+        self._look_after(row.id)
 
     def _active(self, row: TokenRow) -> bool:
         alive = row.expires_us is None or self._ambient.clock.now_us() < row.expires_us
         return alive and row.revoked_us is None
+
+
+class _Watch:
+    """Those who want to know when one token ends, and the timer of its expiry."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[object, Callable[[], object]] = {}
+        self.timer: TimerHandle | None = None
+
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 def _check_name(name: str) -> None:
