@@ -42,6 +42,7 @@ __all__ = ["Engine"]
 
 _JSON: Final = msgspec.json.Encoder(order="sorted")
 _ADOPT_PAGE: Final = 64
+_DISMISSAL_S: Final = 1.0
 _HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
 
 
@@ -175,7 +176,8 @@ class Engine(Commanding):
     async def stop(self, *, grace_s: float = 25.0) -> None:
         """Drain and close: running attempts are interrupted and recorded, they run again at the next start.
 
-        Bodies that do not end within `grace_s` are left behind; what they do then counts as lost. Idempotent.
+        Bodies that do not end within `grace_s` are left behind: what they do then is lost, and no attempt is counted.
+        Idempotent.
         """
         staff, dispatcher = self._staff, self._dispatcher
         if self._stopped:
@@ -192,7 +194,7 @@ class Engine(Commanding):
         finally:
             self._hearing.end()
             if dispatcher is not None:
-                await dispatcher.stop()
+                await self._dismiss(dispatcher)
             self._directory.close()
             self.bus.close()
             await self.store.close()
@@ -204,7 +206,18 @@ class Engine(Commanding):
             ref.tell(Drain())
         await self._quiet()
         await staff.caller.stop(grace_s)
+        if staff.caller.running:
+            for ref in self._directory.refs():
+                ref.tell(Drain(over=True))
         await self._quiet()
+
+    async def _dismiss(self, dispatcher: Dispatcher) -> None:
+        """What has to be saved is saved. A body on the loop that swallows its cancellation is not waited for."""
+        try:
+            async with asyncio.timeout(_DISMISSAL_S):
+                await dispatcher.stop()
+        except TimeoutError:
+            self._ambient.log.warning("engine.left_behind", actors=dispatcher.alive)
 
     async def _quiet(self) -> None:
         """Let the actors work off what they have been told; bounded, since a busy engine never rests."""

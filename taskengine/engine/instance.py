@@ -16,7 +16,7 @@ from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.inputs import Given
-from taskengine.engine.mail import Committed, Deliver, Drain, Flush, Interrupted, Landed, Orphaned
+from taskengine.engine.mail import Committed, Deliver, Drain, Flush, GraceOver, Interrupted, Landed, Orphaned
 from taskengine.engine.planner import (
     Answer,
     Arm,
@@ -97,7 +97,7 @@ class InstanceActor(AsyncActor):
             case Recovered():
                 self._recovering = self._loaded = True
             case Drain():
-                self._interrupt_all()
+                self._interrupt_all(GraceOver() if message.over else Interrupted())
                 return
             case Flush():
                 self._cut(lingering=True)
@@ -314,9 +314,9 @@ class InstanceActor(AsyncActor):
         if body is not None and body[0] == effect.attempt:
             body[1].tell(Interrupted())
 
-    def _interrupt_all(self) -> None:
+    def _interrupt_all(self, message: Interrupted | GraceOver) -> None:
         for _, ref in self._bodies.values():
-            ref.tell(Interrupted())
+            ref.tell(message)
 
     def _arm(self, due_us: int, message: TaskDue | DeadlineDue) -> None:
         """Timers live outside: they bring this instance back into memory when it has left."""

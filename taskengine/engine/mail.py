@@ -34,7 +34,12 @@ class Committed(msgspec.Struct, frozen=True, gc=False, tag="instance.committed")
 
 
 class Drain(msgspec.Struct, frozen=True, gc=False, tag="instance.drain"):
-    """The engine is stopping: interrupt what runs; it will run again."""
+    """The engine is stopping: interrupt what runs; it will run again.
+
+    over  nobody waits any more: what still runs is recorded as it is and left behind
+    """
+
+    over: bool = False
 
 
 class Flush(msgspec.Struct, frozen=True, gc=False, tag="instance.flush"):

@@ -257,7 +257,7 @@ class TaskActor(AsyncActor):
 
     def _abandon(self) -> None:
         """It was cancelled and would not end: the instance goes on without it, its slot stays taken."""
-        if self._over:
+        if self._over or self.why is None:
             return
         self._staff.ambient.log.warning(
             "task.abandoned",
@@ -266,7 +266,8 @@ class TaskActor(AsyncActor):
             attempt=self._work.attempt,
         )
         self._staff.ambient.metrics.count("tasks.abandoned")
-        self._finish(self._settled(Outcome.INTERRUPTED), keep_slot=True)
+        error = self._timeout_failure() if self.why is Outcome.TIMEOUT else None
+        self._finish(self._settled(self.why, error=error), keep_slot=True)
 
     # -- after it ----------------------------------------------------------------------------------------------
 

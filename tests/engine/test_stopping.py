@@ -1,12 +1,15 @@
 """The orderly end: nothing new starts, what runs is interrupted and recorded, the next start goes on."""
 
 import asyncio
+import contextlib
 import threading
+import time
 
 import pytest
 from engine.worlds import LIMIT_S, World, eventually, flow, states, until_task
 
 from taskengine import SyncTaskContext
+from taskengine.clock import Micros
 from taskengine.errors import Unavailable
 from taskengine.model.definition import TaskSpec
 from taskengine.store.sqlite import SqliteStore
@@ -100,6 +103,48 @@ async def test_a_stop_waits_for_threads_as_long_as_it_was_told(sqlite_world: Wor
     may_end.set()
     again = await sqlite_world.start({"deaf": deaf})
     assert (await again.wait_for_instance(instance, LIMIT_S)).status == "Success"
+    assert [view.outcome.value for view in await again.get_attempts(instance)] == ["interrupted"]
+    assert [task.tries for task in await again.get_tasks(instance)] == [0]
+
+
+async def test_a_timeout_that_a_stop_cuts_short_still_counts(sqlite_world: World) -> None:
+    may_end, heard, entered = threading.Event(), threading.Event(), list[int]()
+
+    def deaf(ctx: SyncTaskContext) -> None:
+        entered.append(ctx.attempt)
+        while not ctx.cancelled:
+            time.sleep(0.01)  # the context has nothing to wait for
+        heard.set()
+        may_end.wait(LIMIT_S)
+
+    engine = await sqlite_world.start({"deaf": deaf})
+    spec = TaskSpec(name="t", job="deaf", timeout_us=Micros(20_000))
+    instance = await engine.execute_workflow(flow(spec))
+    await eventually(heard.is_set)
+    await asyncio.wait_for(engine.stop(grace_s=0.1), LIMIT_S)
+    may_end.set()
+    again = await sqlite_world.start({"deaf": deaf})
+    assert (await again.wait_for_instance(instance, LIMIT_S)).status == "Failed"
+    assert (await states(again, instance), entered) == ({"t": "TimedOut"}, [1])
+
+
+async def test_a_stop_does_not_wait_for_a_coroutine_that_swallows_its_cancellation(sqlite_world: World) -> None:
+    may_end, entered = asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> None:
+        entered.set()
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    engine = await sqlite_world.start({"deaf": deaf})
+    instance = await engine.execute_workflow(flow(TaskSpec(name="t", job="deaf")))
+    await asyncio.wait_for(entered.wait(), LIMIT_S)
+    await asyncio.wait_for(engine.stop(grace_s=0.1), LIMIT_S)
+    may_end.set()
+    again = await sqlite_world.start({"deaf": deaf})
+    assert (await again.wait_for_instance(instance, LIMIT_S)).status == "Success"
+    assert [view.outcome.value for view in await again.get_attempts(instance)] == ["interrupted"]
 
 
 async def test_a_stopped_engine_says_so(world: World) -> None:
