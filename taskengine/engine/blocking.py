@@ -173,11 +173,20 @@ class BlockingEngine:
     def get_instance(self, instance_id: str) -> InstanceView:
         return self._wait(self._running().get_instance(instance_id))
 
-    def get_tasks(self, instance_id: str) -> list[TaskView]:
-        return self._wait(self._running().get_tasks(instance_id))
+    def get_tasks(self, instance_id: str, *, after: int = -1, limit: int | None = None) -> list[TaskView]:
+        return self._wait(self._running().get_tasks(instance_id, after=after, limit=limit))
 
-    def get_attempts(self, instance_id: str) -> list[AttemptView]:
-        return self._wait(self._running().get_attempts(instance_id))
+    def get_task(self, instance_id: str, name: str) -> TaskView:
+        return self._wait(self._running().get_task(instance_id, name))
+
+    def open_tasks(self, instance_id: str, *, limit: int = 100) -> tuple[list[str], list[str]]:
+        """Names of tasks that count as running, and of those that count as pending, the first of each."""
+        return self._wait(self._running().open_tasks(instance_id, limit=limit))
+
+    def get_attempts(
+        self, instance_id: str, *, task: str | None = None, after: int = -1, limit: int | None = None
+    ) -> list[AttemptView]:
+        return self._wait(self._running().get_attempts(instance_id, task=task, after=after, limit=limit))
 
     def get_events(self, instance_id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
         return self._wait(self._running().get_events(instance_id, after=after, limit=limit))

@@ -40,6 +40,8 @@ class Blueprint:
     def __init__(self, definition: WorkflowDefinition, version: Version) -> None:
         self.definition = definition
         self.shape = Shape(definition, version)
+        self.leaves: Final = tuple(self.shape.graph.leaves())
+        """Ordinals of the tasks on which nothing depends: their results are the instance's."""
         self._steps: dict[int, Step] = {}
 
     def step(self, ordinal: int) -> Step:
@@ -64,6 +66,10 @@ class Blueprints:
         if blueprint is not None:
             self._known.move_to_end(version)
         return blueprint
+
+    def peek(self, version: Version) -> Blueprint | None:
+        """The same from any thread; it does not count as a use."""
+        return self._known.get(version)
 
     def add(self, definition: WorkflowDefinition, version: Version) -> Blueprint:
         """Make it ready, or give what is there."""

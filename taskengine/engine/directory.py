@@ -6,16 +6,12 @@ from typing import Any, Self
 
 from taskengine.actors import ActorRef
 from taskengine.engine.planner import Answer
+from taskengine.engine.sights import Sights, Snapshot
 from taskengine.errors import Unavailable
 from taskengine.model.ids import CommandId, InstanceId
-from taskengine.model.progress import Progress
-from taskengine.model.records import InstanceRow
 from taskengine.model.states import Phase
 
-__all__ = ["Directory", "Snapshot", "Watch"]
-
-Snapshot = tuple[InstanceRow, Progress]
-"""An instance as a commit left it."""
+__all__ = ["Directory", "Watch"]
 
 
 class Directory:
@@ -30,6 +26,7 @@ class Directory:
         self._replies: dict[CommandId, asyncio.Future[Answer]] = {}
         self._copies: dict[CommandId, list[asyncio.Future[Answer]]] = {}
         self._watches: defaultdict[InstanceId, set[Watch]] = defaultdict(set)
+        self.sights = Sights()
         self.bodies: set[tuple[InstanceId, int, int]] = set()
         """Instance, ordinal and attempt of every body that has begun and has not really ended."""
 
@@ -40,9 +37,11 @@ class Directory:
 
     def enter(self, instance_id: InstanceId, ref: ActorRef[Any]) -> None:
         self._live[instance_id] = ref
+        self.sights.enter(instance_id)
 
     def leave(self, instance_id: InstanceId) -> None:
         self._live.pop(instance_id, None)
+        self.sights.leave(instance_id)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -107,6 +106,7 @@ class Directory:
             for watch in watches:
                 watch.put(stopped)
         self._live.clear()
+        self.sights.close()
 
 
 class Watch:

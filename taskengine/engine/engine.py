@@ -11,7 +11,6 @@ from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
 from taskengine.engine.commanding import Commanding
-from taskengine.engine.directory import Directory
 from taskengine.engine.draining import Draining
 from taskengine.engine.instance import start_key
 from taskengine.engine.library import Library
@@ -80,7 +79,6 @@ class Engine(Commanding):
         self._on_fatal = on_fatal
         self._mask = mask or Mask()
         self._hearing = Hearing()
-        self._directory = Directory()
         self._library = Library(store, self._blueprints, ambient.clock)
         self._recovery = Recovery(ambient.metrics)
         self._draining = Draining(ambient.clock)

@@ -32,6 +32,7 @@ from taskengine.engine.planner import (
     decide,
 )
 from taskengine.engine.results import Results
+from taskengine.engine.sights import results_of
 from taskengine.engine.staff import Staff
 from taskengine.engine.tally import Tally
 from taskengine.engine.task import Assignment, TaskActor
@@ -39,8 +40,8 @@ from taskengine.errors import UnknownFunction
 from taskengine.model.events import Event
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.messages import Continue, DeadlineDue, Granted, Recovered, Settled, Start, TaskDue
-from taskengine.model.records import Decision, Outcome
-from taskengine.model.states import InstanceState
+from taskengine.model.records import Decision, InstanceRow, Outcome
+from taskengine.model.states import InstanceState, Phase
 
 __all__ = ["InstanceActor", "start_key"]
 
@@ -72,6 +73,7 @@ class InstanceActor(AsyncActor):
         self._dues: list[int] = []
         self._continuing = False
         self._unanswered = 0  # decisions of which the checkpointer has not said how they ended
+        self._committed: InstanceRow | None = plan.ledger.row if plan.ledger.seq else None
         self._fresh = False
         self._recovering = False
         self._loaded = False
@@ -182,10 +184,12 @@ class InstanceActor(AsyncActor):
         if self.actor_ref.is_alive():
             self.actor_ref.tell(Committed() if error is None else error)
         else:
+            self._staff.directory.sights.forget(self._id)
             self._supervisor.tell(Landed(self._id))
 
     def on_failure(self, *_exc_info: Any) -> None:
         """Who builds it anew has to wait for what is still on its way to the store."""
+        self._staff.directory.sights.forget(self._id)
         if self._unanswered:
             self._supervisor.tell(Orphaned(self._id, self._unanswered))
 
@@ -193,6 +197,7 @@ class InstanceActor(AsyncActor):
 
     def _on_committed(self) -> None:
         decision, effects = self._flying.popleft()
+        self._show(decision)
         if self._fresh:
             self._fresh = False
             if self._tally is not None:
@@ -215,6 +220,15 @@ class InstanceActor(AsyncActor):
             )
         if decision.instance is not None:
             self._staff.directory.notify(self._id, (decision.instance.row, decision.event.body.progress))
+
+    def _show(self, decision: Decision) -> None:
+        """Before anybody hears of the commit: whoever hears and looks must see it."""
+        if decision.instance is not None:
+            self._committed = decision.instance.row
+        row = self._committed
+        if row is not None:
+            results = results_of(decision, self._blueprint.leaves) if row.phase is Phase.END else None
+            self._staff.directory.sights.publish(row, decision.event.body.progress, results)
 
     def _perform(self, effects: list[Effect]) -> None:
         offers: list[tuple[Ordinal, int]] = []

@@ -4,6 +4,7 @@ from typing import Any
 
 from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprints
+from taskengine.engine.directory import Directory
 from taskengine.engine.reading import Reading
 from taskengine.engine.views import (
     AttemptView,
@@ -36,19 +37,41 @@ class Looking:
         self.registry = registry
         self.store = store
         self._blueprints = Blueprints()
-        self._reading = Reading(store, self._blueprints, clock)
+        self._directory = Directory()
+        self._reading = Reading(store, self._blueprints, clock, self._directory)
 
     async def get_instance(self, instance_id: str) -> InstanceView:
         """Committed state. Raises NotFound."""
         return await self._reading.instance(InstanceId(instance_id))
 
-    async def get_tasks(self, instance_id: str) -> list[TaskView]:
-        """All tasks in the order of the definition. Raises NotFound."""
-        return await self._reading.tasks(InstanceId(instance_id))
+    async def get_tasks(self, instance_id: str, *, after: int = -1, limit: int | None = None) -> list[TaskView]:
+        """Tasks in the order of the definition. Raises NotFound.
 
-    async def get_attempts(self, instance_id: str) -> list[AttemptView]:
-        """Every attempt that was followed by another one; a task's latest is told by `get_tasks`."""
-        return await self._reading.attempts(InstanceId(instance_id))
+        after  only tasks with a larger ordinal, which counts from 0
+        limit  at most so many; None: all of them
+        """
+        return await self._reading.tasks(InstanceId(instance_id), after, limit)
+
+    async def get_task(self, instance_id: str, name: str) -> TaskView:
+        """One task. Raises NotFound, of the instance or of the task."""
+        return await self._reading.task(InstanceId(instance_id), name)
+
+    async def open_tasks(self, instance_id: str, *, limit: int = 100) -> tuple[list[str], list[str]]:
+        """Names of tasks that count as running, and of those that count as pending, the first of each. NotFound.
+
+        By the order of the definition, at most `limit` of each, whatever number of tasks there is.
+        """
+        return await self._reading.open_tasks(InstanceId(instance_id), limit)
+
+    async def get_attempts(
+        self, instance_id: str, *, task: str | None = None, after: int = -1, limit: int | None = None
+    ) -> list[AttemptView]:
+        """Every attempt that was followed by another one; a task's latest is told by `get_tasks`.
+
+        task          only of it
+        after, limit  only of the tasks that `get_tasks` gives for them
+        """
+        return await self._reading.attempts(InstanceId(instance_id), task, after, limit)
 
     async def get_events(self, instance_id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
         """By seq, from behind `after`; as the bus told them. Raises NotFound."""

@@ -1,13 +1,15 @@
 """Answers about committed state, put together from rows."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
-from taskengine.engine.directory import Snapshot
+from taskengine.engine.directory import Directory
+from taskengine.engine.planner import Shape
+from taskengine.engine.sights import Ending, Snapshot
 from taskengine.engine.views import (
     AttemptView,
     InstanceView,
@@ -24,32 +26,80 @@ from taskengine.errors import NotFound, StoreCorrupt
 from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
-from taskengine.model.records import DefinitionRow, InstanceRow, LogRow, TaskRow
-from taskengine.model.states import TASK_FINAL, InstanceState
-from taskengine.store.interface import InstanceQuery, Store
+from taskengine.model.records import DefinitionRow, EventRow, InstanceRow, LogRow, TaskRow
+from taskengine.model.spelling import did_you_mean
+from taskengine.model.states import TASK_FINAL, InstanceState, Phase, TaskState
+from taskengine.store.interface import MAX_ORDINAL, InstanceQuery, Store
 
 __all__ = ["Reading"]
 
 _JSON: Final = msgspec.json.Decoder()
 _PAGE: Final = 1000
+_GUESSABLE: Final = 1000
+"""Names among which it is quick to find one that looks like another."""
 
 
 class Reading:
     """Reads for the facade; never sees what is not committed."""
 
-    def __init__(self, store: Store, blueprints: Blueprints, clock: Clock) -> None:
+    def __init__(self, store: Store, blueprints: Blueprints, clock: Clock, directory: Directory | None = None) -> None:
+        """`directory`: what is in memory, of the engine that writes to the store; without one, the store is asked."""
         self._store = store
         self._blueprints = blueprints
         self._clock = clock
+        self._directory = directory
 
     async def instance(self, instance_id: InstanceId) -> InstanceView:
-        return await self._view(await self._row(instance_id))
+        if self._directory is not None:
+            sights = self._directory.sights
+            snapshot = sights.live(instance_id)
+            if snapshot is not None:
+                return await self.view_of(snapshot)
+            ending = sights.ended(instance_id)
+            if ending is not None:
+                return await self._view_of_end(ending)
+        return await self._view_of_end(await self._sight(instance_id))
 
     async def view_of(self, snapshot: Snapshot) -> InstanceView:
         """A committed copy needs no reading, but for a definition that was not in use."""
         row, progress = snapshot
         blueprint = await self._blueprint(row.version)
         return instance_view(row, blueprint.definition.title, progress, self._clock.now_us())
+
+    async def _view_of_end(self, ending: Ending) -> InstanceView:
+        if ending.view is not None:
+            return ending.view
+        view = await self.view_of((ending.row, ending.progress))
+        if ending.row.phase is Phase.END:
+            ending.view = view
+        return view
+
+    async def _sight(self, instance_id: InstanceId) -> Ending:
+        """From the store, and remembered if it is at its end. Raises NotFound."""
+        directory = self._directory
+        ticket = None if directory is None else directory.sights.begin(instance_id)
+        ending = None
+        try:
+            sight = await self._store.sight(instance_id, self._leaves)
+            if sight is None:
+                raise NotFound("instance", instance_id)
+            row = sight.row
+            blueprint = self._blueprints.get(row.version)
+            progress = await self._progress(row, sight.last)
+            found = Ending(row, progress, None if blueprint is None else sight.results)
+            # A store that only reads has no epoch, and another process may write to it.
+            if row.phase is Phase.END and blueprint is not None and self._store.epoch:
+                ending = found
+            return found
+        finally:
+            if directory is not None:
+                here = directory.get(instance_id) is not None
+                directory.sights.keep(instance_id, ticket, None if here else ending)
+
+    def _leaves(self, version: Version) -> Sequence[int]:
+        """Called on the store's thread: it only looks."""
+        blueprint = self._blueprints.peek(version)
+        return () if blueprint is None else blueprint.leaves
 
     async def history(
         self,
@@ -73,7 +123,8 @@ class Reading:
         after: tuple[Micros, InstanceId] | None = None,
     ) -> list[InstanceView]:
         rows = await self._store.instances(query, limit=limit, offset=offset, descending=descending, after=after)
-        return [await self._view(row) for row in rows]
+        last = await self._store.last_events([row.id for row in rows])
+        return [await self._view(row, last.get(row.id)) for row in rows]
 
     async def find(self, prefix: str, limit: int) -> list[InstanceId]:
         return [row.id for row in await self._store.instances(InstanceQuery(prefix=prefix), limit=limit)]
@@ -104,30 +155,81 @@ class Reading:
         current = (await self._current(workflow_id)).version
         return [version_view(row, current) for row in await self._store.versions(workflow_id)]
 
-    async def tasks(self, instance_id: InstanceId) -> list[TaskView]:
-        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
-        rows = {int(row.ordinal): row async for row in self._task_rows(instance_id)}
-        settled = {ordinal: row.state in TASK_FINAL for ordinal, row in rows.items()}
-        return [task_view(shape, n, rows.get(n), settled) for n in range(len(shape.names))]
+    async def tasks(self, instance_id: InstanceId, after: int = -1, limit: int | None = None) -> list[TaskView]:
+        shape = (await self._blueprint(await self._version(instance_id))).shape
+        end = len(shape.names) if limit is None else min(after + 1 + limit, len(shape.names))
+        return await self._task_views(instance_id, shape, max(after + 1, 0), end)
 
-    async def attempts(self, instance_id: InstanceId) -> list[AttemptView]:
-        shape = (await self._blueprint((await self._row(instance_id)).version)).shape
-        return [attempt_view(shape, row) for row in await self._store.attempts(instance_id)]
+    async def task(self, instance_id: InstanceId, name: str) -> TaskView:
+        shape = (await self._blueprint(await self._version(instance_id))).shape
+        ordinal = shape.ordinals.get(name)
+        if ordinal is None:
+            raise NotFound("task", name, _meant(name, shape.ordinals))
+        (view,) = await self._task_views(instance_id, shape, ordinal, ordinal + 1)
+        return view
+
+    async def _task_views(self, instance_id: InstanceId, shape: Shape, first: int, end: int) -> list[TaskView]:
+        """Of the tasks from `first` to before `end`."""
+        rows = {int(row.ordinal): row async for row in self._task_rows(instance_id, first, end)}
+        settled = {ordinal: row.state in TASK_FINAL for ordinal, row in rows.items()}
+        needed = {
+            need
+            for n in range(first, end)
+            if n not in rows or rows[n].state is TaskState.PENDING
+            for need in shape.dependencies[n]
+            if not first <= need < end
+        }
+        if needed:
+            states = await self._store.task_states(instance_id, needed)
+            settled.update((ordinal, state in TASK_FINAL) for ordinal, state in states.items())
+        return [task_view(shape, n, rows.get(n), settled) for n in range(first, end)]
+
+    async def open_tasks(self, instance_id: InstanceId, limit: int) -> tuple[list[str], list[str]]:
+        names = (await self._blueprint(await self._version(instance_id))).shape.names
+        found = await self._store.open_tasks(instance_id, len(names), limit=limit)
+        return [names[ordinal] for ordinal in found.running], [names[ordinal] for ordinal in found.pending]
+
+    async def attempts(
+        self, instance_id: InstanceId, task: str | None = None, after: int = -1, limit: int | None = None
+    ) -> list[AttemptView]:
+        shape = (await self._blueprint(await self._version(instance_id))).shape
+        if task is not None:
+            ordinal = shape.ordinals.get(task)
+            rows = [] if ordinal is None else await self._store.attempts(instance_id, ordinal)
+        else:
+            last = MAX_ORDINAL if limit is None else after + limit
+            rows = await self._store.attempts(instance_id, after=after, last=last)
+        return [attempt_view(shape, row) for row in rows]
 
     async def result(self, instance_id: InstanceId, version: Version | None = None) -> dict[str, Any]:
-        shape = (await self._blueprint(version or (await self._row(instance_id)).version)).shape
-        leaves = [Ordinal(node) for node in shape.graph.leaves()]
-        found = await self._store.results(instance_id, leaves)
-        return {shape.names[leaf]: _JSON.decode(found[leaf]) for leaf in leaves if leaf in found}
+        ending = None if self._directory is None else self._directory.sights.ended(instance_id)
+        if ending is not None and ending.results is None:
+            ending = await self._sight(instance_id)
+        if ending is not None and ending.results is not None and ending.row.phase is Phase.END:
+            blueprint, found = await self._blueprint(ending.row.version), ending.results
+        else:
+            blueprint = await self._blueprint(version or await self._version(instance_id))
+            found = await self._store.results(instance_id, [Ordinal(leaf) for leaf in blueprint.leaves])
+        names = blueprint.shape.names
+        return {names[leaf]: _JSON.decode(found[Ordinal(leaf)]) for leaf in blueprint.leaves if leaf in found}
 
-    async def _view(self, row: InstanceRow) -> InstanceView:
-        blueprint = await self._blueprint(row.version)
-        progress = await self._progress(row, blueprint)
-        return instance_view(row, blueprint.definition.title, progress, self._clock.now_us())
+    async def _view(self, row: InstanceRow, last: EventRow | None) -> InstanceView:
+        return await self.view_of((row, await self._progress(row, last)))
 
-    async def _progress(self, row: InstanceRow, blueprint: Blueprint) -> Progress:
-        event = await self._store.last_event(row.id)
-        return Progress(pending=len(blueprint.shape.names)) if event is None else event.body.progress
+    async def _progress(self, row: InstanceRow, last: EventRow | None) -> Progress:
+        if last is not None:
+            return last.body.progress
+        return Progress(pending=len((await self._blueprint(row.version)).shape.names))
+
+    async def _version(self, instance_id: InstanceId) -> Version:
+        """It never changes. Raises NotFound."""
+        if self._directory is not None:
+            sights = self._directory.sights
+            if (snapshot := sights.live(instance_id)) is not None:
+                return snapshot[0].version
+            if (ending := sights.ended(instance_id)) is not None:
+                return ending.row.version
+        return (await self._row(instance_id)).version
 
     async def _row(self, instance_id: InstanceId) -> InstanceRow:
         row = await self._store.instance(instance_id)
@@ -150,12 +252,17 @@ class Reading:
             raise StoreCorrupt(f"version {version} is not stored")
         return self._blueprints.decode(row.canonical, row.version)
 
-    async def _task_rows(self, instance_id: InstanceId) -> AsyncIterator[TaskRow]:
-        after = -1
-        while True:
-            page = await self._store.tasks(instance_id, after=after, limit=_PAGE)
+    async def _task_rows(self, instance_id: InstanceId, first: int, end: int) -> AsyncIterator[TaskRow]:
+        after = first - 1
+        while after + 1 < end:
+            page = await self._store.tasks(instance_id, after=after, limit=min(_PAGE, end - after - 1))
             for row in page:
-                yield row
-            if len(page) < _PAGE:
+                if row.ordinal < end:
+                    yield row
+            if len(page) < min(_PAGE, end - after - 1):
                 return
             after = page[-1].ordinal
+
+
+def _meant(name: str, names: Mapping[str, int]) -> str:
+    return did_you_mean(name, names).removeprefix(", ") if len(names) <= _GUESSABLE else ""

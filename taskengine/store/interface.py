@@ -4,7 +4,7 @@ Writing is one verb, `commit`, and belongs to the checkpointer. Reading shows co
 a writer, and may be done by anyone on the loop's thread.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -22,15 +22,20 @@ from taskengine.model.records import (
     TaskRow,
     TokenRow,
 )
-from taskengine.model.states import InstanceState
+from taskengine.model.states import BUCKETS, Bucket, InstanceState, TaskState
 from taskengine.store.batch import Batch
 
 __all__ = [
     "ALL_INSTANCES",
     "DEFAULT_READERS",
+    "MAX_ORDINAL",
+    "PENDING",
+    "RUNNING",
     "Durability",
     "InstanceQuery",
     "Loaded",
+    "OpenTasks",
+    "Sight",
     "Store",
     "StoreStatus",
     "lower_ascii",
@@ -42,6 +47,10 @@ Durability = Literal["full", "normal"]
 
 DEFAULT_READERS: Final = 2
 """One long read, such as a search through everything, does not hold up the short ones."""
+
+
+MAX_ORDINAL: Final = (1 << 31) - 1
+"""No task has a larger one."""
 
 
 class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +96,29 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[TaskRow]
     commands: list[CommandRow]
     last_seq: int
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as it is shown, of one moment.
+
+    last     its event with the highest seq; None: it has none
+    results  of the tasks that were asked for, once it has ended; tasks without a result are left out
+    """
+
+    row: InstanceRow
+    last: EventRow | None
+    results: Mapping[Ordinal, bytes]
+
+
+class OpenTasks(msgspec.Struct, frozen=True, kw_only=True):
+    """Ordinals, ascending, of tasks that count as running and of those that count as pending."""
+
+    running: list[Ordinal]
+    pending: list[Ordinal]
+
+
+RUNNING: Final = frozenset(state for state in TaskState if BUCKETS[state] is Bucket.RUNNING)
+PENDING: Final = frozenset(state for state in TaskState if BUCKETS[state] is Bucket.PENDING)
 
 
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +176,13 @@ class Store(Protocol):
 
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None: ...
 
+    async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
+        """What shows an instance.
+
+        wanted  ordinals whose results are read if it has ended; it may be called on another thread and only looks
+        """
+        ...
+
     async def instances(
         self,
         query: InstanceQuery = ALL_INSTANCES,
@@ -174,6 +213,17 @@ class Store(Protocol):
         """Whole rows, with result and error (None: has none), by ordinal, from behind `after`."""
         ...
 
+    async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
+        """By ordinal; tasks without a row, which nothing has touched yet, are left out."""
+        ...
+
+    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
+        """The first of the instance's tasks 0 to `count` that run, and that are pending, at most `limit` of each.
+
+        A task without a row is pending. An unknown instance has only such.
+        """
+        ...
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         """JSON by ordinal; tasks without a result are left out."""
         ...
@@ -190,8 +240,14 @@ class Store(Protocol):
         """The one with the highest seq: how far the instance is. None: it has none."""
         ...
 
-    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
-        """By (ordinal, attempt); of one task or of all."""
+    async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
+        """The same of many; those without one are left out. A few hundred at a time."""
+        ...
+
+    async def attempts(
+        self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL
+    ) -> list[AttemptRow]:
+        """By (ordinal, attempt); of one task, or of all from behind `after` up to `last` inclusive."""
         ...
 
     async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None: ...

@@ -6,7 +6,7 @@ makes commits fail by wrapping `commit`, and crashes by taking a `snapshot` and 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -26,9 +26,20 @@ from taskengine.model.records import (
     TaskRow,
     TokenRow,
 )
-from taskengine.model.states import Phase
+from taskengine.model.states import Phase, TaskState
 from taskengine.store.batch import Batch
-from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Loaded, StoreStatus, lower_ascii
+from taskengine.store.interface import (
+    ALL_INSTANCES,
+    MAX_ORDINAL,
+    PENDING,
+    RUNNING,
+    InstanceQuery,
+    Loaded,
+    OpenTasks,
+    Sight,
+    StoreStatus,
+    lower_ascii,
+)
 from taskengine.store.memory_tables import Snapshot, apply, check, check_fit
 
 __all__ = ["MemoryStore", "Snapshot"]
@@ -84,6 +95,16 @@ class MemoryStore:
 
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
         return self._tables().instances.get(instance_id)
+
+    async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
+        rows = self._tables()
+        row = rows.instances.get(instance_id)
+        if row is None:
+            return None
+        events = rows.events.get(instance_id, {})
+        ordinals = wanted(row.version) if row.phase is Phase.END else ()
+        results = {it.ordinal: it.result for it in self._named(instance_id, ordinals) if isinstance(it.result, bytes)}
+        return Sight(row=row, last=events[max(events)] if events else None, results=results)
 
     async def instances(
         self,
@@ -145,6 +166,16 @@ class MemoryStore:
         tasks = self._tables().tasks.get(instance_id, {})
         return [tasks[ordinal] for ordinal in sorted(tasks) if ordinal > after][:limit]
 
+    async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
+        return {task.ordinal: task.state for task in self._named(instance_id, ordinals)}
+
+    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
+        tasks = self._tables().tasks.get(instance_id, {})
+        states = [(n, tasks[n].state if n in tasks else TaskState.PENDING) for n in map(Ordinal, range(count))]
+        running = [ordinal for ordinal, state in states if state in RUNNING]
+        pending = [ordinal for ordinal, state in states if state in PENDING]
+        return OpenTasks(running=running[:limit], pending=pending[:limit])
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         tasks = self._named(instance_id, ordinals)
         return {task.ordinal: task.result for task in tasks if isinstance(task.result, bytes)}
@@ -165,9 +196,16 @@ class MemoryStore:
         events = self._tables().events.get(instance_id, {})
         return events[max(events)] if events else None
 
-    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
+    async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
+        events = self._tables().events
+        return {each: events[each][max(events[each])] for each in instance_ids if events.get(each)}
+
+    async def attempts(
+        self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL
+    ) -> list[AttemptRow]:
         attempts = self._tables().attempts.get(instance_id, {})
-        return [attempts[key] for key in sorted(attempts) if ordinal is None or key[0] == ordinal]
+        first, end = (after, last) if ordinal is None else (ordinal - 1, ordinal)
+        return [attempts[key] for key in sorted(attempts) if first < key[0] <= end]
 
     async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
         return self._tables().commands.get(instance_id, {}).get(command_id)

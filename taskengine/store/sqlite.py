@@ -30,15 +30,20 @@ from taskengine.model.records import (
     TaskRow,
     TokenRow,
 )
-from taskengine.model.states import InstanceState
+from taskengine.model.states import InstanceState, Phase, TaskState
 from taskengine.store import codec, migrations, place
 from taskengine.store.batch import Batch
 from taskengine.store.interface import (
     ALL_INSTANCES,
     DEFAULT_READERS,
+    MAX_ORDINAL,
+    PENDING,
+    RUNNING,
     Durability,
     InstanceQuery,
     Loaded,
+    OpenTasks,
+    Sight,
     StoreStatus,
 )
 from taskengine.store.lock import FileLock
@@ -91,7 +96,7 @@ class SqliteStore:
         self._log_name = str(self._log_path)  # looked at after each commit, and a Path takes 8 µs more
         self._writer = WorkThread(self.path, read_only=False)
         self._readers = [WorkThread(self.path, read_only=True) for _ in range(readers)]
-        self._sql = queries("sqlite")
+        self._sql = _with_instances(queries("sqlite"))
         self._epoch = 0
         self._schema = 0
         self._next_checkpoint = LOG_LIMIT_BYTES
@@ -219,8 +224,12 @@ class SqliteStore:
             self._ambient.log.warning("store.checkpoint_failed", error=str(translate(exc, str(self.path))))
 
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """On the reader with the shortest queue."""
-        return await min(self._readers, key=lambda reader: reader.queued).run(work)
+        """Work that may take long, with the reader that has least of it; the last one before the first."""
+        return await min(reversed(self._readers), key=lambda reader: (reader.long, reader.queued)).run(work)
+
+    async def _look(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """A few rows by their key. Such questions go to one reader, where they travel together."""
+        return await min(self._readers, key=lambda reader: reader.long).run(work, alone=False)
 
     async def _rows(self, name: str, *values: object) -> list[codec.Values]:
         return await self._ask(self._sql[name], values, _as_it_is)
@@ -232,9 +241,35 @@ class SqliteStore:
             return []
         return await self._read(lambda db: [made(found) for found in db.execute(query, wanted)])
 
+    async def _few(self, name: str, *values: object) -> list[codec.Values]:
+        """Rows of a query that is always quick."""
+        wanted, query = codec.askable(values), self._sql[name]
+        if wanted is None:
+            return []
+        return await self._look(lambda db: db.execute(query, wanted).fetchall())
+
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
-        query = self._sql["instance_columns"] + " WHERE id = ?"
-        return next(iter(await self._found(query, (instance_id,))), None)
+        return next(map(codec.instance_row, await self._few("instance", instance_id)), None)
+
+    async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
+        if codec.askable((instance_id,)) is None:
+            return None
+        return await self._look(lambda db: self._sight(db, instance_id, wanted))
+
+    def _sight(
+        self, db: sqlite3.Connection, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]
+    ) -> Sight | None:
+        db.execute("BEGIN")  # the queries see one moment
+        found = db.execute(self._sql["instance"], (instance_id,)).fetchone()
+        if found is None:
+            return None
+        row = codec.instance_row(found)
+        last = db.execute(self._sql["last_event"], (instance_id,)).fetchone()
+        results: dict[Ordinal, bytes] = {}
+        if row.phase is Phase.END and (ordinals := wanted(row.version)):
+            asked = (instance_id, msgspec.json.encode(list(ordinals)).decode())
+            results = dict(db.execute(self._sql["results"], asked))
+        return Sight(row=row, last=None if last is None else codec.event_row(last), results=results)
 
     async def instances(
         self,
@@ -286,6 +321,24 @@ class SqliteStore:
     async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
         return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]
 
+    async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
+        wanted = msgspec.json.encode(list(ordinals)).decode()
+        rows = await self._rows("task_states", instance_id, wanted)
+        return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
+
+    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
+        if codec.askable((instance_id,)) is None:
+            return OpenTasks(running=[], pending=[Ordinal(n) for n in range(min(count, limit))])
+        return await self._read(lambda db: self._open_tasks(db, instance_id, count, limit))
+
+    def _open_tasks(self, db: sqlite3.Connection, instance_id: InstanceId, count: int, limit: int) -> OpenTasks:
+        db.execute("BEGIN")  # the queries see one moment
+
+        def ordinals(name: str, states: str) -> list[Ordinal]:
+            return [ordinal for (ordinal,) in db.execute(self._sql[name], (instance_id, count, states, limit))]
+
+        return OpenTasks(running=ordinals("tasks_in", _RUNNING), pending=ordinals("tasks_not_in", _NOT_PENDING))
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         wanted = msgspec.json.encode(list(ordinals)).decode()
         return {Ordinal(ordinal): result for ordinal, result in await self._rows("results", instance_id, wanted)}
@@ -298,30 +351,35 @@ class SqliteStore:
         return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
 
     async def last_event(self, instance_id: InstanceId) -> EventRow | None:
-        return next(map(codec.event_row, await self._rows("last_event", instance_id)), None)
+        return next(map(codec.event_row, await self._few("last_event", instance_id)), None)
 
-    async def attempts(self, instance_id: InstanceId, ordinal: int | None = None) -> list[AttemptRow]:
+    async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
+        wanted = msgspec.json.encode(list(instance_ids)).decode()
+        return {values[0]: codec.event_row(values) for values in await self._rows("last_events", wanted)}
+
+    async def attempts(
+        self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL
+    ) -> list[AttemptRow]:
         if ordinal is None:
-            found = await self._rows("attempts", instance_id)
+            found = await self._rows("attempts", instance_id, after, last)
         else:
             found = await self._rows("attempts_of_task", instance_id, ordinal)
         return [codec.attempt_row(values) for values in found]
 
     async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
-        return next(map(codec.command_row, await self._rows("command", instance_id, command_id)), None)
+        return next(map(codec.command_row, await self._few("command", instance_id, command_id)), None)
 
     async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
         return [codec.command_row(found) for found in await self._rows("commands", instance_id)]
 
     async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
-        query = self._sql["instance_columns"] + " WHERE workflow_id = ? AND idempotency_key = ?"
-        return next(iter(await self._found(query, (workflow_id, key))), None)
+        return next(map(codec.instance_row, await self._few("instance_by_key", workflow_id, key)), None)
 
     async def definition(self, version: Version) -> DefinitionRow | None:
-        return next(map(codec.definition_row, await self._rows("definition", version)), None)
+        return next(map(codec.definition_row, await self._few("definition", version)), None)
 
     async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
-        return next(map(codec.definition_row, await self._rows("current", workflow_id)), None)
+        return next(map(codec.definition_row, await self._few("current", workflow_id)), None)
 
     async def workflows(self) -> list[DefinitionRow]:
         return [codec.definition_row(found) for found in await self._rows("workflows")]
@@ -366,6 +424,20 @@ _FSYNC_FAILED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOE
 
 
 _SYNCHRONOUS: Final[Mapping[Durability, str]] = {"full": "FULL", "normal": "NORMAL"}
+
+
+_RUNNING: Final = msgspec.json.encode(sorted(RUNNING)).decode()
+_NOT_PENDING: Final = msgspec.json.encode(sorted(frozenset(TaskState) - PENDING)).decode()
+
+
+def _with_instances(known: Mapping[str, str]) -> Mapping[str, str]:
+    """Besides the queries of the file those that read whole instances, whose columns stand there once."""
+    columns = known["instance_columns"]
+    return {
+        **known,
+        "instance": f"{columns} WHERE id = ?",
+        "instance_by_key": f"{columns} WHERE workflow_id = ? AND idempotency_key = ?",
+    }
 
 
 def _set_up_writer(db: sqlite3.Connection, synchronous: str) -> None:

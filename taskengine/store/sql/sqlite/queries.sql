@@ -123,9 +123,31 @@ WHERE instance_id = ? AND seq > ? ORDER BY seq LIMIT ?;
 SELECT instance_id, seq, at_us, CAST(body AS BLOB) FROM events
 WHERE instance_id = ? ORDER BY seq DESC LIMIT 1;
 
+-- name: last_events
+SELECT e.instance_id, e.seq, e.at_us, CAST(e.body AS BLOB) FROM json_each(?) AS i JOIN events AS e
+ON e.instance_id = i.value AND e.seq = (SELECT max(seq) FROM events WHERE instance_id = i.value);
+
+-- name: task_states
+SELECT ordinal, state FROM tasks WHERE instance_id = ? AND ordinal IN (SELECT value FROM json_each(?));
+
+-- name: tasks_in
+-- Ordinals of tasks in one of these states; the index of the key gives their order.
+SELECT ordinal FROM tasks WHERE instance_id = ?1 AND ordinal < ?2 AND state IN (SELECT value FROM json_each(?3))
+ORDER BY ordinal LIMIT ?4;
+
+-- name: tasks_not_in
+-- Ordinals of tasks that have no row, or one in none of these states.
+WITH RECURSIVE ordinals (ordinal) AS (
+    SELECT 0 WHERE ?2 > 0 UNION ALL SELECT ordinal + 1 FROM ordinals WHERE ordinal + 1 < ?2
+)
+SELECT ordinal FROM ordinals AS o WHERE NOT EXISTS (
+    SELECT 1 FROM tasks AS t
+    WHERE t.instance_id = ?1 AND t.ordinal = o.ordinal AND t.state IN (SELECT value FROM json_each(?3))
+) LIMIT ?4;
+
 -- name: attempts
 SELECT ordinal, attempt, run, outcome, started_us, finished_us, CAST(error AS BLOB) FROM attempts
-WHERE instance_id = ? ORDER BY ordinal, attempt;
+WHERE instance_id = ? AND ordinal > ? AND ordinal <= ? ORDER BY ordinal, attempt;
 
 -- name: attempts_of_task
 SELECT ordinal, attempt, run, outcome, started_us, finished_us, CAST(error AS BLOB) FROM attempts
