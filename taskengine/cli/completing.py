@@ -90,7 +90,7 @@ def _ask(target: "Target", kind: str, context: "click.Context", begun: str) -> l
 def _instances(target: "Target", begun: str) -> Iterable[Any]:
     from taskengine.cli.targets.interface import Wanted
 
-    return target.instances(Wanted(search=begun.lower()), _LIMIT)
+    return target.instances(Wanted(prefix=begun.lower()), _LIMIT)
 
 
 def _run_ids() -> list[str]:
@@ -103,4 +103,4 @@ def _run_ids() -> list[str]:
 def _where(context: "click.Context") -> "Where":
     from taskengine.cli.options import Where
 
-    return Where(**{name: context.params.get(name) or "" for name in Where._fields})
+    return Where(**{name: context.params.get(name) or empty for name, empty in Where._field_defaults.items()})

@@ -52,11 +52,13 @@ class Where(NamedTuple):
     server      an address
     token_file  for that server
     dsn         a database, instead of a server
+    runs        the runs of this machine, instead of either
     """
 
     server: str = ""
     token_file: str = ""
     dsn: str = ""
+    runs: bool = False
 
 
 app_option: Final = click.option(
@@ -117,6 +119,7 @@ def target_options(command: _Command) -> _Command:
         click.option(
             "--db", "dsn", metavar="DSN", default="", type=click.Path(), help="A database here, without a server."
         ),
+        click.option("--runs", is_flag=True, help="The runs of this machine, not the server."),
     )
     return _packed(command, options, "where", Where, Where._fields)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from taskengine.client.asking import Steps
 from taskengine.client.faults import fault_of
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTransport", "SyncTransport"]
 
 T = TypeVar("T")
+
+CLOSING_S: Final = 2.0
+"""For closing a connection. It has its own patience with the other side, which is much shorter."""
 
 
 class SyncFeed(Protocol):
@@ -183,13 +186,13 @@ class AsyncTransport:
                         assert feed is not None
                         outcome = await feed.receive()
                         if not isinstance(outcome, bytes):
-                            await feed.close()
+                            await _close(feed)
                             feed = None
                     case _:
                         outcome = await self._perform(step)
         finally:
             if feed is not None:
-                await feed.close()
+                await _close(feed)
 
     async def _perform(self, step: Send | Pause) -> Outcome:
         if isinstance(step, Pause):
@@ -237,6 +240,17 @@ class AsyncTransport:
 
             self._http = httpx.AsyncClient(**self._wiring.client_options())
         return self._http
+
+
+async def _close(feed: AsyncFeed) -> None:
+    """In good order although the caller was cancelled, be it from a scope, which would interrupt each wait again.
+
+    No longer than `CLOSING_S`: who is told to stop stops.
+    """
+    import anyio
+
+    with anyio.move_on_after(CLOSING_S, shield=True):
+        await feed.close()
 
 
 def _is_feed(response: "httpx.Response") -> bool:

@@ -6,10 +6,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from client.clientworld import CuttingWire
 
 Main = Callable[..., Any]
 Upload = Callable[..., str]
@@ -117,6 +120,25 @@ def test_what_was_said_before_the_stream_began_is_shown_once(main: Main, served:
     done = main("workflow", "execute", workflow_id, "--follow", *served.flags)
     said = re.findall(r"said-\w+", done.stderr)
     assert said == [*(f"said-{n}" for n in range(30)), "said-last"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_lines_said_while_the_connection_is_cut_are_shown_once(
+    command: Main, served: Any, upload: Upload, seed: int
+) -> None:
+    chance = Random(seed)
+    said = 'for n in $(seq 60); do echo "said-$n"; sleep 0.02; done'
+    workflow_id = upload(f"name: talk, job: shell_command, params: {{script: '{said}'}}", "name: b, job: noop")
+    # The first two connections are for the command's questions.
+    cuts = [100_000, 100_000, *(int(chance.uniform(500, 6000)) for _ in range(8))]
+    with closing(CuttingWire(int(served.address.rpartition(":")[2]), iter(cuts))) as wire:
+        flags = ("--server", wire.address, "--token-file", served.token_file)
+        done = command("workflow", "execute", workflow_id, "--follow", *flags)
+    assert (done.returncode, done.data) == (0, {"b": {}, "talk": done.data["talk"]}), done.stderr
+    assert wire.connections > 4
+    assert re.findall(r"talk stdout +said-(\d+)", done.stderr) == [str(n) for n in range(1, 61)]
+    news = done.stderr.partition("Instance  ")[0]
+    assert news.rindex("said-60") < done.stderr.index("Instance  "), "every line before the end"
 
 
 def test_quiet_says_nothing_but_the_result(main: Main, served: Any, upload: Upload) -> None:

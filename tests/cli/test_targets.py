@@ -107,6 +107,9 @@ def test_the_note_of_a_dead_server_is_no_server(main: Main) -> None:
     [
         "--server http://127.0.0.1:1 --db a.db",
         "--db a.db --token-file t",
+        "--runs --db a.db",
+        "--runs --server http://127.0.0.1:1",
+        "--runs --token-file t",
         "--token-file t",
         "--server 127.0.0.1:80",
         "--server ftp://x",
@@ -201,3 +204,34 @@ def test_the_holder_of_a_database_is_told_with_the_way_to_ask_it(main: Main, ser
     assert f"pid {served.process.pid}" in done.stderr
     assert f"taskengine instance cancel {instance_id} --server {served.address}" in done.stderr
     assert main("instance", "cancel", instance_id, *served.flags).returncode == 0
+
+
+def test_runs_are_meant_although_a_server_runs_here(
+    main: Main, served: Any, upload: Upload, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = main("run", workflow("name: a, job: noop"), "-o", "id").stdout.strip()
+    started = main("workflow", "execute", upload("name: a, job: noop"), *served.flags).stdout.strip()
+    served.note_in(home())
+    monkeypatch.setenv("TASKENGINE_SERVER", free_address())
+    assert main("instance", "list", "--runs", "-o", "id").lines == [run_id]
+    assert main("instance", "status", run_id[:30], "--runs", "-o", "id").lines == [run_id]
+    assert main("instance", "status", started, "--runs").returncode == 3
+
+
+@pytest.mark.parametrize("words", ["workflow list", "workflow execute x", "node list", "token list", "token rotate"])
+def test_what_runs_do_not_have_is_wrong_use_of_runs(main: Main, words: str) -> None:
+    done = main(*words.split(), "--runs")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "leave out --runs" in done.stderr
+
+
+def test_an_id_is_found_by_its_beginning_and_by_nothing_else(main: Main, served: Any, upload: Upload) -> None:
+    """The beginnings of other ids, of workflows and of errors are no beginning of this one."""
+    workflow_id = upload("name: a, job: noop")
+    ids = [main("workflow", "execute", workflow_id, *served.flags).stdout.strip() for _ in range(12)]
+    assert main("instance", "status", ids[0][:30].upper(), "-o", "id", *served.flags).lines == [ids[0]]
+    for unknown in (workflow_id, ids[0][5:], "0" * 300, ids[0] + "0"):
+        assert main("instance", "status", unknown, *served.flags).returncode == 3, unknown
+    several = main("instance", "status", ids[0][:1], *served.flags)
+    assert (several.returncode, several.stdout) == (2, "")
+    assert several.stderr.count("\n  ") == 11, "ten of them, and that there are more"

@@ -1,8 +1,5 @@
 """The real server behind a wire that is cut at random: nothing is missing, and nothing comes or is done twice."""
 
-import contextlib
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from random import Random
@@ -11,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from api.apiworld import LIMIT_S, ApiWorld, background_server
-from client.clientworld import Either, TestTime
+from client.clientworld import CuttingWire, Either, TestTime
 
 from taskengine import TaskContext
 from taskengine.client import Client, Pace, Patience
@@ -26,62 +23,6 @@ CHAIN = "id: chain\nparams: {number: {type: integer, default: 0}}\ntasks:\n" + "
 async def speak(ctx: TaskContext) -> int:
     ctx.log.info("\u2028行")
     return 1
-
-
-class CuttingWire:
-    """Forwards to a server. Each connection is cut after the next of `cuts`, in bytes of answers; then none is."""
-
-    def __init__(self, port: int, cuts: Iterator[int]) -> None:
-        self._port, self._cuts = port, cuts
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self.connections = 0
-        self._threads[0].start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for each in self._open:
-            _hang_up(each)
-        for thread in self._threads:
-            thread.join(LIMIT_S)
-        for each in self._open:
-            each.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            far = socket.create_connection(("127.0.0.1", self._port))
-            self._open += [near, far]
-            for source, goal, budget in ((near, far, None), (far, near, next(self._cuts, None))):
-                thread = threading.Thread(target=self._pump, args=[source, goal, budget])
-                self._threads.append(thread)
-                thread.start()
-
-    def _pump(self, source: socket.socket, goal: socket.socket, budget: int | None) -> None:
-        with contextlib.suppress(OSError):
-            while budget is None or budget > 0:
-                data = source.recv(65536 if budget is None else budget)
-                if not data:
-                    break
-                goal.sendall(data)
-                budget = None if budget is None else budget - len(data)
-        _hang_up(source), _hang_up(goal)
-
-
-def _hang_up(each: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")

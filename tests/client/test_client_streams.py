@@ -1,15 +1,22 @@
 """Streams over real WebSockets that are cut, refused and closed; and log lines whose connection is cut."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Queue
 from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 import msgspec
 import pytest
 from client.clientworld import (
+    LIMIT_S,
     Either,
     Reply,
     Seen,
@@ -23,8 +30,10 @@ from client.clientworld import (
     scripted_socket,
     silent_socket,
 )
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
-from taskengine.client import Patience
+from taskengine.client import AsyncClient, Patience
 from taskengine.errors import InvalidInput, NotAllowed, NotFound, ServerUnreachable
 from taskengine.wire import GapFrame, InstanceStatus, LogLine, Snapshot, StreamFrame, TaskStatus
 
@@ -260,6 +269,52 @@ def test_a_server_that_never_opens_a_stream_is_left(either: Either, options: dic
 def test_a_stream_can_be_left_in_the_middle(either: Either, options: dict[str, Any]) -> None:
     with scripted_socket(history_server([])) as (address, _):
         assert either.take(address, "stream", "i-1", count=2, options=options) == HISTORY[:2]
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["waiting", "in the loop"])
+def test_a_stream_that_is_cancelled_by_a_scope_leaves_nothing_open(options: dict[str, Any], busy: bool) -> None:
+    """A scope interrupts every wait of what it ends, so the goodbye would be, too; sockets left open are warned of."""
+
+    async def run(address: str) -> None:
+        async with AsyncClient(address, **options) as client:
+            with anyio.CancelScope() as scope:
+                async with aclosing(client.stream("i-1")) as stream, anyio.create_task_group() as group:
+                    group.start_soon(stop_later, scope, read := anyio.Event())
+                    async for _ in stream:
+                        read.set()
+                        if busy:
+                            await anyio.sleep_forever()
+            assert scope.cancelled_caught
+
+    async def stop_later(scope: anyio.CancelScope, read: anyio.Event) -> None:
+        await read.wait()
+        scope.cancel()
+
+    with silent_after(HISTORY[:1]) as (address, goodbyes):
+        asyncio.run(asyncio.wait_for(run(address), LIMIT_S))
+        assert goodbyes.get(timeout=LIMIT_S) == 1000
+
+
+@contextmanager
+def silent_after(frames: list[StreamFrame]) -> Iterator[tuple[str, "Queue[int | None]"]]:
+    """A WebSocket server that tells these and then waits; and the codes with which its clients have left."""
+    left: Queue[int | None] = Queue()
+
+    def handle(connection: ServerConnection) -> None:
+        for message in encoded(frames):
+            connection.send(message.decode())
+        with contextlib.suppress(ConnectionClosed):
+            connection.recv()
+        left.put(connection.close_code)
+
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}", left
+        finally:
+            server.shutdown()
+            thread.join(LIMIT_S)
 
 
 LINES = [

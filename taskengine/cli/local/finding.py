@@ -23,7 +23,6 @@ __all__ = ["find_instance", "list_instances", "newest_unfinished", "prune"]
 
 _KEPT_DAYS: Final = 30
 _PAGE: Final = 100
-_HINT: Final = "`taskengine instance list` shows what there is"
 
 
 async def find_instance(runs: Runs, prefix: str, dsn: str, ambient: Ambient) -> tuple[RunRecord, InstanceView]:
@@ -51,7 +50,8 @@ async def newest_unfinished(runs: Runs, dsn: str, ambient: Ambient) -> tuple[Run
                 return record, view
             busy = busy or (record, view)
     if busy is None:
-        raise NotFound("unfinished run in", dsn or str(runs.folder), _HINT)
+        flags = f"--db {dsn}" if dsn else "--runs"
+        raise NotFound("unfinished run in", dsn or str(runs.folder), f"`taskengine instance list {flags}` shows all")
     return busy
 
 
@@ -68,6 +68,8 @@ async def list_instances(
                 yield pair
         return
     for record in runs.all():
+        if not record.id.startswith(query.prefix):
+            continue
         try:
             view = await _look_at(record, ambient, query)
         except (StoreError, InvalidConfiguration) as error:

@@ -24,11 +24,18 @@ class PollFeed:
     """
 
     def __init__(
-        self, look: Look, instance_id: InstanceId, workflow_id: str, clock: Clock, *, logs_since: int | None
+        self,
+        look: Look,
+        instance_id: InstanceId,
+        workflow_id: str,
+        clock: Clock,
+        *,
+        logs: bool,
+        logs_since: int | None,
     ) -> None:
         self._look, self._instance_id, self._workflow_id, self._clock = look, instance_id, workflow_id, clock
         self._seq: int | None = None
-        self._log = logs_since
+        self._logs, self._log = logs, logs_since
 
     async def news(self) -> list[StreamFrame]:
         if self._seq is None:
@@ -36,13 +43,20 @@ class PollFeed:
         await self._clock.sleep(_EVERY_S)
         # Events before lines: what was said before the last event is there, then.
         events = await self._look.reading.events(self._instance_id, self._seq, _PAGE)
-        lines = await self._look.reading.logs(
-            self._instance_id, task=None, after=self._log or 0, limit=_PAGE, tail=None
-        )
-        self._log = max((line.id for line in lines), default=self._log)
+        lines = await self._lines() if self._logs else []
         self._seq = max((event.seq for event in events), default=self._seq)
-        said: list[StreamFrame] = [log_frame(log_line(line), self._workflow_id) for line in lines]
-        return [*said, *(frame for event in events for frame in event_frames(event))]
+        return [*lines, *(frame for event in events for frame in event_frames(event))]
+
+    async def _lines(self) -> list[StreamFrame]:
+        found: list[StreamFrame] = []
+        while True:
+            rows = await self._look.reading.logs(
+                self._instance_id, task=None, after=self._log or 0, limit=_PAGE, tail=None
+            )
+            found += [log_frame(log_line(row), self._workflow_id) for row in rows]
+            self._log = max((row.id for row in rows), default=self._log)
+            if len(rows) < _PAGE:
+                return found
 
     async def _first(self) -> Snapshot:
         # The numbers come first: what happens meanwhile is told twice rather than not at all.

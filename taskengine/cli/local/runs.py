@@ -147,7 +147,7 @@ class Runs:
         wanted = prefix.lower()
         found = [record for record in self.all() if record.id.startswith(wanted)] if wanted else []
         if not found:
-            raise NotFound("run", prefix, "`taskengine instance list` shows what there is")
+            raise NotFound("run", prefix, "`taskengine instance list --runs` shows what there is")
         if len(found) > 1 and found[0].id != wanted:
             shown = "\n  ".join(record.id for record in found[:10])
             raise InvalidInput(f"{len(found)} runs begin with {prefix}; type more of the id:\n  {shown}")

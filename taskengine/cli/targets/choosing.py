@@ -57,6 +57,8 @@ def choose_for(where: Where, prefix: str, ambient: Ambient | None) -> Iterator[t
 def _choose(where: Where, ambient: Ambient, *, hurried: bool = False) -> tuple[Target, bool]:
     """The target, and whether somebody named it."""
     _refuse_contradictions(where)
+    if where.runs:
+        return _machine(ambient, "", named=True), True
     # A flag is stronger than the variable, whatever it names.
     server = where.server or ("" if where.dsn else os.environ.get(SERVER_VARIABLE, ""))
     if server:
@@ -75,10 +77,13 @@ def _choose(where: Where, ambient: Ambient, *, hurried: bool = False) -> tuple[T
 
 def means_runs(where: Where) -> bool:
     """Whether there is nobody to ask but the folders of this machine's runs."""
-    return not any(where) and not os.environ.get(SERVER_VARIABLE) and not live_servers()
+    return where.runs or (not any(where) and not os.environ.get(SERVER_VARIABLE) and not live_servers())
 
 
 def _refuse_contradictions(where: Where) -> None:
+    if where.runs and (where.server or where.dsn or where.token_file):
+        other = "--server" if where.server else "--db" if where.dsn else "--token-file"
+        raise InvalidConfiguration(f"--runs and {other} exclude each other: each run has a store of its own")
     if where.server and where.dsn:
         raise InvalidConfiguration("--server and --db exclude each other: ask the server, or look into the database")
     if where.dsn and where.token_file:
@@ -90,10 +95,10 @@ def _several(notes: list[ServerNote]) -> str:
     return f"several servers run on this machine; say which one is meant:{listed}"
 
 
-def _machine(ambient: Ambient, dsn: str) -> Target:
+def _machine(ambient: Ambient, dsn: str, *, named: bool = False) -> Target:
     from taskengine.cli.targets.machine import Machine
 
-    return Machine(ambient, dsn)
+    return Machine(ambient, dsn, named=named)
 
 
 def _server(ambient: Ambient, address: str, token_file: str, *, named: bool, hurried: bool) -> Target:

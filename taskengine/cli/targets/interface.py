@@ -34,6 +34,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     since   created then or later
     search  occurs in the id, the workflow's id or the error
+    prefix  the id begins so
     """
 
     statuses: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     since: datetime | None = None
     search: str = ""
+    prefix: str = ""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +118,11 @@ class Target(Protocol):
         """All that were stored, in their order."""
         ...
 
-    def feed(self, instance_id: str, *, logs_since: int | None) -> AbstractAsyncContextManager[Feed]:
-        """News from now on, and the log lines behind `logs_since`; None: also from now on. Belongs to the loop."""
+    def feed(self, instance_id: str, *, logs: bool, logs_since: int | None) -> AbstractAsyncContextManager[Feed]:
+        """News from now on. With `logs` also the log lines behind `logs_since`; None: those from now on.
+
+        Each line comes once, and before the news that the instance has ended. Belongs to the loop.
+        """
         ...
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail: ...

@@ -74,17 +74,17 @@ _LIVE: Final = (InstanceState.PENDING, InstanceState.RUNNING)
 
 
 class Machine:
-    """`dsn` empty: the runs, a store each."""
+    """`dsn` empty: the runs, a store each; `named` then says that somebody chose them, not for want of more."""
 
     lasts = False
 
-    def __init__(self, ambient: Ambient, dsn: str = "") -> None:
-        self._ambient, self._dsn = ambient, dsn
+    def __init__(self, ambient: Ambient, dsn: str = "", *, named: bool = False) -> None:
+        self._ambient, self._dsn, self._named = ambient, dsn, named
         self._runs = Runs()
         self._found: dict[str, RunRecord] = {}
         self.shared = bool(dsn)
         self.place = shown_dsn(dsn) if dsn else "the runs of this machine"
-        self.flags = f" --db {shlex.quote(dsn)}" if dsn else ""
+        self.flags = f" --db {shlex.quote(dsn)}" if dsn else " --runs" if named else ""
 
     def close(self) -> None:
         """There is nothing to let go of: each question opens its store and closes it."""
@@ -202,11 +202,11 @@ class Machine:
         return iter(self._look_at(instance_id, ask))
 
     @contextlib.asynccontextmanager
-    async def feed(self, instance_id: str, *, logs_since: int | None) -> AsyncIterator[PollFeed]:
+    async def feed(self, instance_id: str, *, logs: bool, logs_since: int | None) -> AsyncIterator[PollFeed]:
         record = self._record(instance_id)
         async with looking(record.dsn, self._ambient) as look:
             workflow_id = (await look.reading.instance(record.id)).workflow_id
-            yield PollFeed(look, record.id, workflow_id, self._ambient.clock, logs_since=logs_since)
+            yield PollFeed(look, record.id, workflow_id, self._ambient.clock, logs=logs, logs_since=logs_since)
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail:
         async def change(engine: Engine, known: InstanceId) -> None:
@@ -295,6 +295,8 @@ class Machine:
         return self._dsn
 
     def _need_server(self, command: str) -> NoReturn:
+        if self._named:
+            raise InvalidInput(f"`{command}` is not about the runs of this machine; leave out --runs")
         raise ServerUnreachable(
             "",
             f"`{command}` needs a server, and none runs on this machine; start one with `taskengine serve`, or name "
@@ -363,6 +365,7 @@ def _query(wanted: Wanted) -> InstanceQuery:
         labels=wanted.labels,
         created_after_us=None if since is None else Micros(round(since.timestamp() * 1_000_000)),
         search=wanted.search,
+        prefix=wanted.prefix,
     )
 
 

@@ -1,11 +1,9 @@
 """A server as a target."""
 
-import asyncio
 import contextlib
 import shlex
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -31,8 +29,8 @@ from taskengine.wire import (
     FunctionBody,
     InstanceBody,
     InstanceDetail,
+    InstanceStatus,
     LogLine,
-    LogUpdate,
     NodeBody,
     Scope,
     Snapshot,
@@ -52,15 +50,13 @@ __all__ = ["Remote"]
 
 _WHOLE_ID: Final = 36
 _PAGE: Final = 100
+_SHOWN: Final = 10
 _PIECE_S: Final = 60.0
-_SEARCHED: Final = 1000
-"""Instances that are looked through for the beginning of an id."""
-_FLUSH_S: Final = 0.4
-"""What was said before a stream began is stored by then: lines are stored four times a second."""
-_GOODBYE_S: Final = 2.0
 _HURRIED: Final = Patience(connect_s=0.5, read_s=0.7, total_s=0.0, refused_s=0.0)
 _MANY: Final = 10_000
 """Frames that may wait to be shown before the stream is left unread for a moment."""
+_UPDATES: Final = ("instance_status", "task_status", "progress")
+"""Log lines are followed by themselves: only stored ones have a number with which a cut is mended."""
 
 
 # httpx goes without its own command line where that cannot be imported, and half the time of its import is that.
@@ -88,23 +84,15 @@ class Remote:
             if not self._named:  # then it may be a run's, and nobody else will ask
                 self._client.instance(wanted)
             return wanted
-        found = self._beginning_with(wanted) if wanted else []
+        # No id is longer, and the server would not take the question.
+        could_be = 0 < len(wanted) < _WHOLE_ID
+        found = [body.id for body in self._client.instances(prefix=wanted, limit=_SHOWN + 1).items] if could_be else []
         if not found:
             raise NotFound("instance", prefix, f"`taskengine instance list{self.flags}` shows what there is")
         if len(found) > 1:
-            shown = "\n  ".join(found[:10])
+            shown = "\n  ".join([*found[:_SHOWN], *(["…"] if len(found) > _SHOWN else [])])
             raise InvalidInput(f"several instances begin with {prefix}; type more of the id:\n  {shown}")
         return found[0]
-
-    def _beginning_with(self, prefix: str) -> list[str]:
-        """The server looks for the text everywhere in an instance; ids that begin so are among what it finds."""
-        found: list[str] = []
-        for number, body in enumerate(self._client.iter_instances(search=prefix)):
-            if body.id.startswith(prefix):
-                found.append(body.id)
-            if len(found) > 10 or number > _SEARCHED:
-                break
-        return found
 
     # -- workflows
 
@@ -146,6 +134,7 @@ class Remote:
             labels=wanted.labels,
             created_after=wanted.since,
             search=wanted.search,
+            prefix=wanted.prefix,
             limit=min(limit, _PAGE),
         )
         for body in pages:
@@ -177,23 +166,24 @@ class Remote:
         return iter(self._client.events(instance_id))
 
     @contextlib.asynccontextmanager
-    async def feed(self, instance_id: str, *, logs_since: int | None) -> AsyncIterator["StreamFeed"]:
+    async def feed(self, instance_id: str, *, logs: bool, logs_since: int | None) -> AsyncIterator["StreamFeed"]:
+        failure: Exception | None = None
         async with AsyncClient(self._address, token_file=self._token_file) as client:
-
-            async def stored() -> list[LogLine]:
-                if logs_since is None:
-                    return []
-                await anyio.sleep(_FLUSH_S)
-                return await client.logs(instance_id, since=logs_since)
-
-            feed = StreamFeed(stored, lambda: client.detail(instance_id))
-            stream = client.stream(instance_id=instance_id, on_state=feed.tell)
+            feed = StreamFeed(client, instance_id)
+            if logs:
+                await feed.tell_lines(logs_since)
             async with anyio.create_task_group() as group:
-                group.start_soon(feed.read, stream)
+                group.start_soon(feed.read)
+                if logs:
+                    group.start_soon(feed.read_lines)
                 try:
                     yield feed
+                except Exception as error:  # carried past the group, which would wrap it
+                    failure = error
                 finally:
-                    await feed.leave()
+                    group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     def pause(self, instance_id: str, *, now: bool) -> InstanceDetail:
         self._client.pause(instance_id, now=now)
@@ -252,27 +242,29 @@ class Remote:
 
 
 class StreamFeed:
-    """What a stream says, gathered for who looks now and then.
+    """What a server says of one instance, gathered for who looks now and then.
 
-    stored  gives the log lines that were said before the stream began
-    whole   gives the instance with all its tasks: of many tasks a snapshot has but the first
+    Updates and log lines come over a connection each: an update has the number of an event, a line its own.
     """
 
-    def __init__(
-        self, stored: Callable[[], Awaitable[list[LogLine]]], whole: Callable[[], Awaitable[InstanceDetail]]
-    ) -> None:
-        self._stored, self._whole = stored, whole
-        self._said_until: datetime | None = None
+    def __init__(self, client: AsyncClient, instance_id: str) -> None:
+        self._client, self._instance_id = client, instance_id
+        self._line: int | None = None
         self._frames: list[StreamFrame] = []
         self._woken, self._room = anyio.Event(), anyio.Event()
         self._end: Exception | None = None
-        self._begun = self._lost = self._leaving = False
-        self._reader: asyncio.Task[object] | None = None
-        self._gone = anyio.Event()
+        self._lost = False
 
-    async def read(self, stream: AsyncGenerator[StreamFrame, None]) -> None:
-        """Takes everything, until `leave`; how the stream ends is told by `news`."""
-        self._reader = asyncio.current_task()
+    async def tell_lines(self, since: int | None) -> None:
+        """Lines are wanted, those behind `since`; None: behind the last one that there is now."""
+        if since is None:
+            stored = await self._client.logs(self._instance_id, tail=1)
+            since = stored[-1].id if stored else 0
+        self._line = since
+
+    async def read(self) -> None:
+        """Takes every update, until it is cancelled; how the stream ends is told by `news`."""
+        stream = self._client.stream(instance_id=self._instance_id, types=_UPDATES, on_state=self._say)
         try:
             async with contextlib.aclosing(stream):
                 async for frame in stream:
@@ -280,47 +272,44 @@ class StreamFeed:
             self._end = ServerUnreachable("", "the stream ended")
         except TaskEngineError as error:
             self._end = error
-        except asyncio.CancelledError:
-            if not self._leaving:
-                raise
-        finally:
-            self._gone.set()
+        self._woken.set()
+
+    async def read_lines(self) -> None:
+        """Takes every log line. It ends with the instance."""
+        lines = self._client.follow_logs(self._instance_id, since=self._line or 0)
+        try:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    await self._take_line(line)
+        except TaskEngineError as error:
+            self._end = error
             self._woken.set()
 
-    async def leave(self) -> None:
-        """Stop reading, and close the connection in good order; a server that does not answer is not waited for long.
-
-        Cancelled by hand: a cancel scope would interrupt the closing, too.
-        """
-        self._leaving = True
-        if self._reader is None:
-            return
-        self._reader.cancel()
-        with anyio.move_on_after(_GOODBYE_S, shield=True):
-            await self._gone.wait()
-
     async def _take(self, frame: StreamFrame) -> None:
-        if not self._begun:
-            await self._begin()
         if isinstance(frame, Snapshot) and any(len(frame.tasks) < body.progress.total for body in frame.instances):
-            detail = await self._whole()
+            # Of many tasks a snapshot has but the first.
+            detail = await self._client.detail(self._instance_id)
             frame = msgspec.structs.replace(frame, instances=[detail], tasks=detail.tasks)
-        if isinstance(frame, LogUpdate) and self._said_until and frame.timestamp <= self._said_until:
-            return
+        if self._line is not None and _tells_the_end(frame):
+            # Stored by now, and perhaps still on its way to `read_lines`.
+            for line in await self._client.logs(self._instance_id, since=self._line):
+                await self._take_line(line)
+        await self._add(frame)
+
+    async def _take_line(self, line: LogLine) -> None:
+        if self._line is not None and line.id > self._line:
+            self._line = line.id
+            await self._add(log_frame(line, ""))
+
+    async def _add(self, frame: StreamFrame) -> None:
         self._frames.append(frame)
         self._woken.set()
         if len(self._frames) >= _MANY:
-            self._room = anyio.Event()
+            if self._room.is_set():  # else the other reader waits on it
+                self._room = anyio.Event()
             await self._room.wait()
 
-    async def _begin(self) -> None:
-        """The stream is open, so what is stored now and what it says later is everything."""
-        self._begun = True
-        lines = await self._stored()
-        self._frames += [log_frame(line, "") for line in lines]
-        self._said_until = max((line.at for line in lines), default=None)
-
-    def tell(self, state: str, detail: str) -> None:
+    def _say(self, state: str, detail: str) -> None:
         """Says that the connection is lost, and that it is there again."""
         if state == "reconnecting" and not self._lost:
             say(f"Connection lost: {detail}")
@@ -338,6 +327,16 @@ class StreamFeed:
         found, self._frames = self._frames, []
         self._room.set()
         return found
+
+
+def _tells_the_end(frame: StreamFrame) -> bool:
+    match frame:
+        case InstanceStatus():
+            return InstanceState(frame.status) in AT_END
+        case Snapshot():
+            return any(InstanceState(body.status) in AT_END for body in frame.instances)
+        case _:
+            return False
 
 
 def _definition_of(workflow: WorkflowDetail) -> "WorkflowDefinition":

@@ -133,7 +133,8 @@ async def _until_end(ambient: Ambient, target: Target, board: Board, watching: W
     painter = make_painter(sys.stderr, quiet=watching.quiet)
     with interrupts_cancel(task, drawing=is_animated(sys.stderr)) as interrupts:
         try:
-            async with asyncio.timeout(timeout_s), target.feed(instance_id, logs_since=watching.logs_since) as feed:
+            feeding = target.feed(instance_id, logs=watching.logs, logs_since=watching.logs_since)
+            async with asyncio.timeout(timeout_s), feeding as feed:
                 with painter.showing():
                     await watch(feed, board, painter, ambient.clock, logs=watching.logs, rest=AT_END)
         except TimeoutError:
