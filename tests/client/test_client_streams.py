@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
@@ -293,6 +295,25 @@ def test_a_stream_that_is_cancelled_by_a_scope_leaves_nothing_open(options: dict
     with silent_after(HISTORY[:1]) as (address, goodbyes):
         asyncio.run(asyncio.wait_for(run(address), LIMIT_S))
         assert goodbyes.get(timeout=LIMIT_S) == 1000
+
+
+def test_a_cancelled_stream_is_closed_although_the_server_does_not_answer(options: dict[str, Any]) -> None:
+    async def run(address: str) -> None:
+        async with AsyncClient(address, **options) as client:
+            with anyio.CancelScope() as scope:
+
+                def is_open(state: str, _: str) -> None:
+                    scope.cancel()
+
+                async with aclosing(client.stream("i-1", on_state=is_open)) as stream:
+                    await anext(stream)
+            assert scope.cancelled_caught
+
+    with warnings.catch_warnings(record=True) as warned, silent_socket() as address:
+        warnings.simplefilter("always")
+        asyncio.run(asyncio.wait_for(run(address), LIMIT_S))
+        gc.collect()  # what was left open says so now
+    assert [str(each.message) for each in warned] == []
 
 
 @contextmanager
