@@ -1,7 +1,7 @@
 """Instances over HTTP: list, show, tasks, events. Commands are in `commands`, logs in `logs`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from litestar import get
 from litestar.params import QueryParameter
@@ -23,14 +23,13 @@ from taskengine.api.paging import (
 )
 from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply
-from taskengine.api.shapes import instance_body, open_names, task_body
+from taskengine.api.shapes import MAX_NAMES, instance_body, task_bodies, task_body
 from taskengine.api.stream.frames import UpdateFrame, event_frames
 from taskengine.api.waiting import Wait, wait_for_end, wait_seconds
 from taskengine.engine.engine import Engine
 from taskengine.engine.views import InstanceView
-from taskengine.errors import InvalidInput, NotFound
+from taskengine.errors import InvalidInput
 from taskengine.model.names import composed
-from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import INSTANCE_FINAL
 from taskengine.wire import Envelope, InstanceBody, Page, TaskBody
 
@@ -123,7 +122,7 @@ async def _told(engine: Engine, view: InstanceView) -> InstanceBody:
         return instance_body(view, result=await engine.result(view.id, version=view.version))
     if not view.progress.open:
         return instance_body(view)
-    running, pending = open_names(await engine.get_tasks(view.id))
+    running, pending = await engine.open_tasks(view.id, limit=MAX_NAMES)
     return instance_body(view, running=running, pending=pending)
 
 
@@ -138,18 +137,15 @@ async def list_tasks(
     instance_id: InstanceIdPath, parts: Parts, limit: LongLimit = 500, cursor: CursorText = None
 ) -> Reply[Envelope[Page[TaskBody]]]:
     """Tasks in the order of the definition, each as its latest attempt left it, with the attempts before."""
-    first = after_number(cursor, "task", 0)
-    tasks = await parts.engine.get_tasks(instance_id)
-    attempts = await parts.engine.get_attempts(instance_id)
-    shown, more = page_of(tasks[first : first + limit + 1], limit)
-    earlier: dict[str, list[Any]] = {}
-    for attempt in attempts:
-        earlier.setdefault(attempt.task, []).append(attempt)
+    engine, after = parts.engine, after_number(cursor, "task", 0) - 1
+    view = await engine.get_instance(instance_id)
+    shown, more = page_of(await engine.get_tasks(instance_id, after=after, limit=limit + 1), limit)
+    attempts = await engine.get_attempts(instance_id, after=after, limit=limit)
     page = Page(
-        items=[task_body(task, earlier.get(task.name, ())) for task in shown],
+        items=task_bodies(shown, attempts),
         has_more=more,
-        cursor=number_cursor("task", first + limit) if more else None,
-        total=len(tasks),
+        cursor=number_cursor("task", after + 1 + limit) if more else None,
+        total=view.progress.total,
     )
     return Reply(Envelope(data=page))
 
@@ -164,11 +160,9 @@ async def list_tasks(
 async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: Parts) -> Reply[Envelope[TaskBody]]:
     """One task with all its attempts. Its lines are at `/instances/{id}/logs?task=`."""
     name = composed(task_name)
-    tasks = {task.name: task for task in await parts.engine.get_tasks(instance_id)}
-    if name not in tasks:
-        raise NotFound("task", name, did_you_mean(name, tasks).removeprefix(", ") if len(tasks) <= 1000 else "")
-    attempts = [each for each in await parts.engine.get_attempts(instance_id) if each.task == name]
-    return Reply(Envelope(data=task_body(tasks[name], attempts)))
+    task = await parts.engine.get_task(instance_id, name)
+    attempts = await parts.engine.get_attempts(instance_id, task=name)
+    return Reply(Envelope(data=task_body(task, attempts)))
 
 
 @get(

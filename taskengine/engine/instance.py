@@ -36,7 +36,7 @@ from taskengine.engine.sights import results_of
 from taskengine.engine.staff import Staff
 from taskengine.engine.tally import Tally
 from taskengine.engine.task import Assignment, TaskActor
-from taskengine.errors import UnknownFunction
+from taskengine.errors import DuplicateKey, UnknownFunction
 from taskengine.model.events import Event
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.messages import Continue, DeadlineDue, Granted, Recovered, Settled, Start, TaskDue
@@ -74,6 +74,7 @@ class InstanceActor(AsyncActor):
         self._continuing = False
         self._unanswered = 0  # decisions of which the checkpointer has not said how they ended
         self._committed: InstanceRow | None = plan.ledger.row if plan.ledger.seq else None
+        self._refused: DuplicateKey | None = None
         self._fresh = False
         self._recovering = False
         self._loaded = False
@@ -82,6 +83,8 @@ class InstanceActor(AsyncActor):
     # -- messages ----------------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> None:
+        if self._refused is not None:
+            raise self._refused  # somebody wants something of an instance that will never be
         match message:
             case Committed():
                 self._on_committed()
@@ -106,6 +109,8 @@ class InstanceActor(AsyncActor):
                 return
             case TaskDue() | DeadlineDue():
                 self._forget_past_dues()
+            case DuplicateKey() if self._declined(message):
+                return
             case BaseException():
                 raise message
             case _:
@@ -116,6 +121,11 @@ class InstanceActor(AsyncActor):
 
     def on_idle(self) -> None:
         """The burst is over: one decision for all of it, and perhaps the end of this actor."""
+        if self._refused is not None:
+            if self.leave():
+                self._staff.directory.leave(self._id)
+                self._staff.directory.answer(start_key(self._id), self._refused)
+            return
         self._launch_granted()
         self._cut_if_urgent()
         if self._recovering and not self._flying:  # there was nothing to decide
@@ -186,6 +196,14 @@ class InstanceActor(AsyncActor):
         else:
             self._staff.directory.sights.forget(self._id)
             self._supervisor.tell(Landed(self._id))
+
+    def _declined(self, error: DuplicateKey) -> bool:
+        """Another start had the same key: an answer, and no failure, if the start is all that this actor had to do."""
+        if not self._fresh or len(self._flying) != 1 or any(isinstance(it, Reply) for it in self._flying[0][1]):
+            return False
+        self._flying.clear()
+        self._refused = error
+        return True
 
     def on_failure(self, *_exc_info: Any) -> None:
         """Who builds it anew has to wait for what is still on its way to the store."""

@@ -20,24 +20,35 @@ _UNFINISHED: Final = frozenset(InstanceState) - INSTANCE_FINAL
 
 
 class Library:
-    """Stores, finds and removes definitions. Remembers what it has saved, so that a start seldom asks the store."""
+    """Stores, finds and removes definitions. Remembers what is current, so that a start seldom asks the store.
+
+    What is remembered is right because one process owns the store, and every change of it goes through here: while one
+    is on its way the store is asked, and its answer is remembered only if nothing has begun or ended since.
+    """
 
     def __init__(self, store: Store, blueprints: Blueprints, clock: Clock) -> None:
         self._store = store
         self._blueprints = blueprints
         self._clock = clock
-        self._saved: set[Version] = set()
-        self._current: dict[WorkflowId, Version] = {}
+        self._sent: dict[WorkflowId, Version] = {}  # what `save_before` need not save again
+        self._current: dict[WorkflowId, Version] = {}  # what the store has said
+        self._under_way = self._changes = 0
 
     def of(self, definition: WorkflowDefinition) -> Blueprint:
         return self._blueprints.of(definition)
 
     async def find(self, workflow_id: WorkflowId) -> Blueprint:
         """The current version. Raises NotFound."""
+        version = self._current.get(workflow_id)
+        known = None if version is None else self._blueprints.get(version)
+        if known is not None:
+            return known
+        calm, changes = not self._under_way, self._changes
         row = await self._store.current(workflow_id)
         if row is None:
             raise NotFound("workflow", workflow_id)
-        self._saved.add(row.version)
+        if calm and changes == self._changes:
+            self._current[workflow_id] = self._sent[workflow_id] = row.version
         return self._blueprints.decode(row.canonical, row.version)
 
     async def register(self, definition: WorkflowDefinition, checkpointer: Checkpointer) -> Registration:
@@ -45,18 +56,22 @@ class Library:
         blueprint = self._blueprints.of(definition)
         version, workflow_id = blueprint.shape.version, definition.id
         before = await self._store.current(workflow_id)
-        await saved(checkpointer, self._row(blueprint))
-        self._note(workflow_id, version)
+        await saved(checkpointer, self._row(blueprint), self._change(workflow_id, version))
         return Registration(
             version=version, created=before is None, changed=before is None or before.version != version
         )
 
     def save_before(self, blueprint: Blueprint, checkpointer: Checkpointer, ack: Ack) -> None:
         """The version's row goes out ahead of the instance's, in the same lane and usually the same commit."""
-        version = blueprint.shape.version
-        if self._current.get(blueprint.definition.id) != version or version not in self._saved:
-            checkpointer.save(self._row(blueprint), ack)
-            self._note(blueprint.definition.id, version)
+        workflow_id, version = blueprint.definition.id, blueprint.shape.version
+        if self._sent.get(workflow_id) != version:
+            ended = self._change(workflow_id, version)
+
+            def acknowledge(error: BaseException | None) -> None:
+                ended(error)
+                ack(error)
+
+            checkpointer.save(self._row(blueprint), acknowledge)
 
     async def remove(self, workflow_id: WorkflowId, checkpointer: Checkpointer, *, force: bool) -> None:
         """The workflow is not known any more; its versions stay for the instances that run them.
@@ -71,12 +86,24 @@ class Library:
                 f"workflow {workflow_id!r} has {left} unfinished instance{'s' if left > 1 else ''}; "
                 "wait for them, cancel them, or delete with force: they then go on to their end"
             )
-        self._current.pop(workflow_id, None)
-        await saved(checkpointer, WorkflowRemoval(workflow_id=workflow_id))
+        await saved(checkpointer, WorkflowRemoval(workflow_id=workflow_id), self._change(workflow_id, None))
 
-    def _note(self, workflow_id: WorkflowId, version: Version) -> None:
-        self._saved.add(version)
-        self._current[workflow_id] = version
+    def _change(self, workflow_id: WorkflowId, version: Version | None) -> Ack:
+        """A change is handed to the checkpointer now; what it shall call when that has ended, whoever waits for it."""
+        self._under_way += 1
+        self._changes += 1
+        self._current.pop(workflow_id, None)
+        self._sent.pop(workflow_id, None)
+        if version is not None:
+            self._sent[workflow_id] = version
+
+        def ended(error: BaseException | None) -> None:
+            self._under_way -= 1
+            self._changes += 1
+            if error is not None and self._sent.get(workflow_id) == version:
+                self._sent.pop(workflow_id, None)
+
+        return ended
 
     def _row(self, blueprint: Blueprint) -> DefinitionRow:
         return DefinitionRow(
