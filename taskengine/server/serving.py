@@ -23,9 +23,10 @@ from taskengine.clock import TimerHandle
 from taskengine.config import Config, Settings
 from taskengine.config.presence import ServerNote, live_servers, remove_note, write_note
 from taskengine.server.greeting import greeting
+from taskengine.server.leaving import Leftovers, leave
 from taskengine.server.listening import address_of, is_wildcard, listen, resolve
 from taskengine.server.notify import Notifier
-from taskengine.server.signals import stop_signals
+from taskengine.server.signals import StopSignals
 from taskengine.server.tracing import Tracing
 from taskengine.server.web import WebServer, tls_context
 from taskengine.telemetry.tracing import open_sink
@@ -37,7 +38,7 @@ _STATUS_S: Final = 10.0
 _STALLED_S: Final = 120.0
 _SAVING_SHARE: Final = 0.2
 _SAVING_S: Final = 5.0
-_OVERTIME_S: Final = 5.0
+_OVERTIME_S: Final = 3.0
 _BURST_S: Final = 10
 
 Say = Callable[[str], object]
@@ -52,6 +53,10 @@ def serve(
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; gives the exit code: 0 after an orderly end, 1 when the engine failed.
 
+    The process is its own: it does not return but ends it, with that code, when a job has left a thread or a coroutine
+    behind that would hold up the end; with 1 when the end takes longer than the grace and some; with 130 at the
+    second signal.
+
     shown    makes text fit for a terminal
     program  how this program is called, for the commands that are shown
     Raises   InvalidConfiguration, NotSupportedYet, StoreLocked and other StoreErrors, OSError for a taken port.
@@ -59,12 +64,22 @@ def serve(
     config = settings.config
     set_up_log(config, shown)
     context = tls_context(config.server)
+    ambient, leftovers = ambient or Ambient(), Leftovers()
+
+    def give_up() -> None:
+        ambient.log.error("server.would_not_end", advice="what was committed is safe, the next start recovers the rest")
+        leave(1)
+
+    signals = StopSignals(config.engine.execution.grace.total_seconds() + _OVERTIME_S, give_up)
 
     async def live(sock: socket.socket) -> int:
-        life = _Life(settings, ambient or Ambient(), context, lambda text: _say(shown(text)), program)
-        return await life.live(sock)
+        life = _Life(settings, ambient, context, lambda text: _say(shown(text)), program, signals)
+        code = await life.live(sock)
+        if leftovers.found():
+            leave(code)
+        return code
 
-    with listen(config.server) as sock, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with signals, listen(config.server) as sock, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(live(sock))
 
 
@@ -86,12 +101,18 @@ class _Life:
     """One server. Everything is done on its loop."""
 
     def __init__(
-        self, settings: Settings, ambient: Ambient, context: ssl.SSLContext | None, say: Say, program: str
+        self,
+        settings: Settings,
+        ambient: Ambient,
+        context: ssl.SSLContext | None,
+        say: Say,
+        program: str,
+        signals: StopSignals,
     ) -> None:
         self._config: Config = settings.config
         self._assembly: Assembly = assemble(settings, ambient, self._on_fatal)
         self._ambient, self._engine = self._assembly.ambient, self._assembly.engine
-        self._context, self._say, self._program = context, say, program
+        self._context, self._say, self._program, self._signals = context, say, program, signals
         self._started_us = self._ambient.clock.now_us()
         self._notifier = Notifier()
         self._tokens = TokenBook(self._engine, self._ambient)
@@ -115,15 +136,15 @@ class _Life:
         self._address = address_of(sock, tls=self._context is not None, host=server.host)
         app = make_app(self._parts())
         self._web = WebServer(app, sock, server, self._context, self._ambient.clock)
-        with stop_signals(self._told.set):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._noting, self._web.run)
-                tasks.start_soon(self._tracing.run)
-                async with anyio.create_task_group() as starting:
-                    starting.start_soon(self._noting, self._begin)
-                    await self._told.wait()  # a signal, or something failed; either may come at any time
-                    starting.cancel_scope.cancel()
-                await self._end()
+        self._signals.on_first(self._told.set)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._noting, self._web.run)
+            tasks.start_soon(self._tracing.run)
+            async with anyio.create_task_group() as starting:
+                starting.start_soon(self._noting, self._begin)
+                await self._told.wait()  # a signal, or something failed; either may come at any time
+                starting.cancel_scope.cancel()
+            await self._end()
         if self._failure is not None:
             raise self._failure
         return 0 if self._fatal is None else 1
@@ -230,7 +251,7 @@ class _Life:
         """Within the configured grace: what runs may finish, the rest is interrupted and saved."""
         clock, grace_s = self._ambient.clock, self._config.engine.execution.grace.total_seconds()
         until_s = clock.monotonic() + grace_s
-        last = clock.call_at(until_s + _OVERTIME_S, self._give_up)
+        self._signals.end_begins()
         self._stopping = True
         if self._note is not None:
             remove_note(self._note)
@@ -242,7 +263,6 @@ class _Life:
         if self._fatal is not None:
             self._tell_why(self._fatal)
         await self._close(max(0.0, until_s - clock.monotonic()))
-        last.cancel()
         self._ambient.log.info("server.stopped")
 
     async def _close(self, left_s: float) -> None:
@@ -264,11 +284,6 @@ class _Life:
             f"The engine cannot go on: {error or repr(error)}\n"
             "What was acknowledged is saved; start the server again and it goes on."
         )
-
-    def _give_up(self) -> None:
-        """Something would not end. What was committed is safe, and the next start recovers the rest."""
-        self._ambient.log.error("server.would_not_end")
-        os._exit(1)
 
     # -- for the API -----------------------------------------------------------------------------------------------
 
