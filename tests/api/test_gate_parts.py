@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from taskengine.api.gate import AuditEntry, FileAudit, HostRules
 from taskengine.api.gate.hosts import Sender, host_name
-from taskengine.api.gate.rates import FailureTable, TokenBucket
+from taskengine.api.gate.rates import FailureTable, TokenBucket, neighbourhood
 from taskengine.api.gate.secretfile import read_secret, write_secret
 from taskengine.api.gate.tokens import allows, digest_of, new_secret
 from taskengine.errors import InvalidConfiguration
@@ -68,6 +68,38 @@ def test_the_table_of_failures_is_bounded() -> None:
     for number in range(1000):
         table.failed(f"10.0.{number // 256}.{number % 256}", 0.0)
     assert len(table) == 10
+
+
+@given(st.lists(st.ip_addresses() | st.text(max_size=20), max_size=300), st.integers(1, 20))
+def test_no_crowd_of_peers_makes_the_table_of_failures_grow(crowd: list[object], peers: int) -> None:
+    table = FailureTable(20, peers)
+    for peer in crowd:
+        table.failed(str(peer), 0.0)
+        assert len(table) <= peers
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_peer() -> None:
+    """A machine has 2^64 of them; a limit for each would be none."""
+    table = FailureTable(20)
+    waits = [table.failed(f"2001:db8:1:2:{number:x}::{number:x}", 0.0) for number in range(10_000)]
+    assert waits.count(0.0) == 20
+    assert len(table) == 1
+    assert table.failed("2001:db8:1:3::1", 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("peer", "whom"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("不是地址", "不是地址"),
+        ("", ""),
+    ],
+)
+def test_one_peer_is_an_address_or_a_network_of_ipv6(peer: str, whom: str) -> None:
+    assert neighbourhood(peer) == whom
 
 
 # -- hosts -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """How often something may happen. Pure counting with the time passed in; all times are monotonic seconds."""
 
 from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
+from typing import Final
 
-__all__ = ["FailureTable", "TokenBucket"]
+__all__ = ["FailureTable", "TokenBucket", "neighbourhood"]
+
+_HOST_BITS: Final = 64
 
 
 class TokenBucket:
@@ -30,6 +34,19 @@ class TokenBucket:
         self._at_s = now_s
 
 
+def neighbourhood(peer: str) -> str:
+    """Whom one counts as one: an address, or the /64 of an IPv6 address, all of which one machine may call its own."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"
+
+
 class FailureTable:
     """Wrong tokens by peer: `per_minute` each, refilled evenly. Of at most `peers`; the one unseen longest goes first.
 
@@ -46,6 +63,7 @@ class FailureTable:
 
     def failed(self, peer: str, now_s: float) -> float:
         """Count one failure; the answer is 0.0 while the peer is within its limit, else the seconds to wait."""
+        peer = neighbourhood(peer)
         bucket = self._buckets.get(peer)
         if bucket is None:
             bucket = self._buckets[peer] = TokenBucket(self._per_minute / 60.0, self._per_minute)
