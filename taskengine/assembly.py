@@ -1,7 +1,6 @@
 """From settings to the parts of a server below its API: engine, log, metrics, the places where it keeps things."""
 
 import os
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,6 @@ from taskengine.model.definition import RetryPolicy
 from taskengine.telemetry.logs import set_up_logging
 from taskengine.telemetry.looplag import LoopLag
 from taskengine.telemetry.metrics import PrometheusMetrics
-from taskengine.version import VERSION
 
 __all__ = ["Assembly", "assemble", "database_file", "set_up_log", "shown_store", "state_folder", "token_path"]
 
@@ -53,7 +51,6 @@ def assemble(settings: Settings, ambient: Ambient, on_fatal: Callable[[BaseExcep
     metrics = PrometheusMetrics()
     if isinstance(ambient.metrics, SilentMetrics):
         ambient = msgspec.structs.replace(ambient, metrics=metrics)
-    metrics.gauge("build.info", 1, version=VERSION, python=platform.python_version())
     builder = _builder(settings.config, ambient).with_on_fatal(on_fatal)
     return Assembly(
         settings=settings, ambient=ambient, engine=builder.build(), metrics=metrics, loop_lag=LoopLag(ambient)

@@ -3,20 +3,24 @@
 import os
 import platform
 import sqlite3
+from contextlib import suppress
 from typing import Final
 
+import anyio
 from litestar import get
 
 from taskengine.api.describing import problems
 from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply, Text
 from taskengine.api.shapes import status_body
-from taskengine.errors import Unavailable
+from taskengine.engine.gauges import refresh_gauges
+from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.version import VERSION
 from taskengine.wire import Envelope, HealthBody, NodeBody, StatusBody, VersionInfo
 
 __all__ = ["ROUTES"]
 
+_PATIENCE_S: Final = 2.0
 _WHY: Final = {
     "starting": "the server is starting: instances of an earlier life are being taken up",
     "degraded": "the store cannot commit at the moment",
@@ -60,7 +64,9 @@ async def get_version(parts: Parts) -> Reply[Envelope[VersionInfo]]:
 
 @get("/metrics", opt={"scope": "read"}, media_type="text/plain", tags=["server"], summary="Metrics")
 async def get_metrics(parts: Parts) -> Reply[str]:
-    """Prometheus' text format."""
+    """Prometheus' text format. While the store is away the gauges that come from there keep their last values."""
+    with suppress(TaskEngineError), anyio.move_on_after(_PATIENCE_S):
+        await refresh_gauges(parts.engine, parts.ambient.metrics)
     return Text(parts.metrics(), "text/plain; version=0.0.4; charset=utf-8")
 
 

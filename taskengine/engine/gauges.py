@@ -1,6 +1,6 @@
 """Gauges that nobody keeps up to date while the engine works: they are read off when somebody asks."""
 
-import sys
+import platform
 
 from taskengine.ambient import Metrics
 from taskengine.engine.engine import Engine
@@ -12,6 +12,7 @@ __all__ = ["refresh_gauges"]
 
 async def refresh_gauges(engine: Engine, metrics: Metrics) -> None:
     """Bring the gauges of an engine up to date, before its metrics are rendered. Raises StoreError, Unavailable."""
+    metrics.gauge("build.info", 1, version=VERSION, python=platform.python_version())
     status, actors = await engine.status(), engine.actors()
     for state in InstanceState:
         metrics.gauge("instances.current", status.store.instances.get(state, 0), status=state.value)
@@ -21,4 +22,3 @@ async def refresh_gauges(engine: Engine, metrics: Metrics) -> None:
     metrics.gauge("threads.stuck", status.stuck)
     metrics.gauge("actors.alive", len(actors))
     metrics.gauge("actors.mailbox_depth", sum(actor.depth for actor in actors))
-    metrics.gauge("build.info", 1, version=VERSION, python=".".join(map(str, sys.version_info[:3])))

@@ -6,8 +6,7 @@ uvicorn has no limit for either. A look at all connections each second costs les
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from taskengine.api.stream.protocol import StreamHttpProtocol
 from taskengine.clock import Clock, TimerHandle
 
 __all__ = ["HttpConnection", "Sweeper"]
@@ -18,8 +17,8 @@ _MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class HttpConnection(HttpToolsProtocol):
-    """uvicorn's own, with a bound for the head of a request: the parser takes any number of headers.
+class HttpConnection(StreamHttpProtocol):
+    """That of streams, with a bound for the head of a request: the parser takes any number of headers.
 
     heads  how many were read
     """

@@ -48,7 +48,8 @@ def listen(server: ServerConfig) -> socket.socket:
     fault = exposure_fault(server, resolved)
     if fault:
         raise InvalidConfiguration(fault)
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named: asyncio switches Nagle's delay off only for a socket that says that it is TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 import uvicorn
 
+from taskengine.api.stream.protocol import uvicorn_options
 from taskengine.clock import Clock
 from taskengine.config import ServerConfig
 from taskengine.errors import InvalidConfiguration
@@ -18,7 +19,6 @@ from taskengine.server.connections import HttpConnection, Sweeper
 __all__ = ["WebServer", "tls_context"]
 
 _SPARE_CONNECTIONS: Final = 2_000
-_MAX_FRAME: Final = 65_536
 _PING_S: Final = 20.0
 _LOGGER: Final = logging.getLogger("uvicorn.error")
 
@@ -63,13 +63,9 @@ class WebServer:
         self._sock = sock
         config = uvicorn.Config(
             app,
-            http=HttpConnection,
-            ws="websockets-sansio",
-            ws_max_size=_MAX_FRAME,
+            **uvicorn_options() | {"http": HttpConnection},
             ws_ping_interval=_PING_S,
             ws_ping_timeout=_PING_S,
-            # Each event is encoded once for all clients; compressing it would be done for each.
-            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=server.access_log,
