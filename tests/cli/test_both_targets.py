@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,3 +223,23 @@ def test_an_empty_answer_is_an_empty_list_and_a_hint(main: Main, flags: Sequence
     assert (table.returncode, table.stdout) == (0, "")
     assert "Start one:" in table.stderr
     assert main(*nothing, "-q", *flags).stderr == ""
+
+
+@pytest.mark.parametrize("job", ["nop", "ticking_off"])
+def test_both_refuse_a_workflow_whose_jobs_they_do_not_know(main: Main, served: Any, folder: Path, job: str) -> None:
+    (folder / "slip.yaml").write_text(f"id: slip\ntasks:\n  - {{name: a, job: {job}}}\n")
+    for flags in (served.flags, ("--db", "own.db")):
+        done = main("workflow", "upload", "slip.yaml", *flags)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert f"slip.yaml:3:20: unknown job `{job}`" in done.stderr
+        assert "--app FILE" in done.stderr, "how it becomes known"
+    assert main("workflow", "list", "--db", "own.db", "-o", "id").lines == []
+
+
+def test_jobs_of_a_file_are_known_where_it_is_named(main: Main, command: Main, served: Any, folder: Path) -> None:
+    (folder / "own.yaml").write_text("id: own\ntasks:\n  - {name: a, job: chatty}\n")
+    assert main("workflow", "upload", "own.yaml", "--db", "own.db").returncode == 4
+    assert command("workflow", "upload", "own.yaml", "--db", "own.db", "--app", "jobs.py").returncode == 0
+    done = main("workflow", "upload", "own.yaml", "--app", "jobs.py", *served.flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--app: the server has the jobs that it was started with" in done.stderr

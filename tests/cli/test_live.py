@@ -105,3 +105,27 @@ def test_a_graph_of_5000_tasks_stays_on_the_screen_and_moves(terminal: Opened, w
     assert counts == sorted(counts)
     assert counts[-1] == 5000
     assert "5,000 ✔" in frames[-1]
+
+
+def test_a_narrow_window_shows_workflow_and_time(terminal: Opened, workflow: Workflow) -> None:
+    file = workflow("name: 获取数据, job: noop", "name: long-enough-to-be-cut, job: noop", id="daily-synchronisation")
+    screen = terminal("run", file, columns=50)
+    assert screen.end() == 0
+    last = screen.text[screen.text.rindex("Instance  ") :].splitlines()
+    assert last[1].startswith("Workflow  daily-synchronisation (v ")
+    assert re.fullmatch(r"Status    Success +", last[2])
+    assert re.fullmatch(r"Progress  2/2 \(100%\)   Elapsed 00:00:\d\d", last[3])
+    assert all(cell_len(line) <= 50 for line in last[:6])
+
+
+def test_in_a_pipe_the_columns_of_news_stand_below_each_other(command: Callable[..., Any], workflow: Workflow) -> None:
+    """The longest name has room from the first line on, up to a limit; a longer one is told whole."""
+    names = ["a", "获取数据", "lift-off", "x" * 39, "名" * 30]
+    tasks = [
+        f"name: {name}, job: noop, depends_on: [{before}]"
+        for before, name in zip(["", *names[:-1]], names, strict=True)
+    ]
+    done = command("run", workflow(*tasks))
+    news = done.stderr.partition("Instance  ")[0].splitlines()
+    assert [line.split()[1] for line in news] == names
+    assert [cell_len(line.partition("Success")[0]) for line in news] == [4 + 40 + 3] * 4 + [4 + 60 + 3]

@@ -27,11 +27,13 @@ FORMS: Final = ("mermaid", "dot", "ascii", "json", "svg")
 
 @click.command("upload", short_help="store workflow files")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@app_option
 @target_options
 @output_options
 @click.pass_context
 def upload_command(context: click.Context, /, files: Sequence[str], **options: Any) -> int:
-    """Store workflow files; the same content again changes nothing. `-` reads stdin.
+    """Store workflow files; the same content again changes nothing. `-` reads stdin. The jobs that they name must be
+    known: to the server, or with --db here, where --app adds those of a file.
 
     \b
     taskengine workflow upload workflow.yaml

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taskengine.cli.live.board import Board, Line
-from taskengine.cli.live.status import Style, end_lines, fitting_lines, header_lines, tally, task_lines
+from taskengine.cli.live.status import Column, Style, end_lines, fitting_lines, header_lines, tally, task_lines
 from taskengine.cli.safe import clean, clean_lines
 from taskengine.cli.terminal import is_animated, is_terminal, make_console, speaks_unicode
 from taskengine.clock import Micros
@@ -84,11 +84,12 @@ class PlainPainter:
 
     def __init__(self, console: Console, unicode: bool) -> None:
         self._console, self._style = console, Style(width=None, unicode=unicode)
+        self._names = Column()
 
     def changed(self, board: Board, lines: Sequence[Line], now_us: Micros) -> None:
         for line in lines:
             if line.bucket not in (Bucket.RUNNING, Bucket.PENDING) or line.state is TaskState.RETRYING:
-                self._console.print(task_lines(board, [line], now_us, self._style)[0])
+                self._console.print(self._names.line(board, line, now_us, self._style))
 
     def log(self, frame: LogUpdate) -> None:
         self._console.print(_log_text(frame))
@@ -122,11 +123,11 @@ class LivePainter:
         self._console.print(_log_text(frame))
 
     def paint(self, board: Board, now_us: Micros) -> None:
-        # Room for the header's lines, the tally, and the cursor's line below.
-        rows = max(1, self._console.height - 5)
         style = Style(width=self._console.width, unicode=self._unicode)
-        lines = fitting_lines(board, rows)
-        shown = [*header_lines(board.header, now_us, style), *task_lines(board, lines, now_us, style)]
+        header = header_lines(board.header, now_us, style)
+        # Room for the tally and the cursor's line below, too.
+        lines = fitting_lines(board, max(1, self._console.height - len(header) - 2))
+        shown = [*header, *task_lines(board, lines, now_us, style)]
         if len(lines) < len(board.lines):
             shown.append(tally(board, len(board.lines) - len(lines), style))
         self._live.update(Group(*shown), refresh=True)

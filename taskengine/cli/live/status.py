@@ -1,4 +1,4 @@
-"""The status of an instance as lines of text: two lines of header, one for each task. Used live and at the end.
+"""The status of an instance as lines of text: those of the header, one for each task. Used live and at the end.
 
 Everything from outside goes through `clean`; lines are rich `Text`, never markup.
 """
@@ -14,7 +14,17 @@ from taskengine.cli.safe import clean, one_line
 from taskengine.clock import Micros
 from taskengine.model.states import Bucket, InstanceState, TaskState
 
-__all__ = ["Style", "clock_text", "end_lines", "fitting_lines", "header_lines", "span_text", "tally", "task_lines"]
+__all__ = [
+    "Column",
+    "Style",
+    "clock_text",
+    "end_lines",
+    "fitting_lines",
+    "header_lines",
+    "span_text",
+    "tally",
+    "task_lines",
+]
 
 _GLYPHS: Final[Mapping[TaskState, str]] = {
     TaskState.PENDING: "○",
@@ -82,19 +92,31 @@ class Style:
 
 
 def header_lines(header: Header, now_us: Micros, style: Style) -> list[Text]:
-    """Instance and workflow; state, progress and elapsed time; the error if there is one."""
+    """Instance and workflow; state, progress and elapsed time; the error if there is one. Two to five lines.
+
+    What does not fit side by side stands below: a narrow window hides neither the workflow nor the time.
+    """
     progress, state = header.progress, header.state
     end_us = header.finished_us or now_us
     elapsed_us = max(0, end_us - header.started_us) if header.started_us is not None else 0
-    first = Text.assemble("Instance  ", header.instance_id, "   Workflow  ", clean(header.title))
-    first.append(f" (v {header.version[:7]})", "dim")
-    second = Text.assemble("Status    ", (f"{state.value:<12}", _STATE_COLOURS.get(state, "bold yellow")))
-    second.append(f"   Progress  {header.settled}/{progress.total} ({progress.percent}%)")
-    second.append(f"   Elapsed {clock_text(elapsed_us)}")
-    lines = [style.fit(first), style.fit(second)]
+    instance = Text.assemble("Instance  ", header.instance_id)
+    workflow = Text.assemble("Workflow  ", clean(header.title))
+    version = Text(f" (v {header.version[:7]})", "dim")
+    status = Text.assemble("Status    ", (f"{state.value:<12}", _STATE_COLOURS.get(state, "bold yellow")))
+    progressed = Text(f"Progress  {header.settled}/{progress.total} ({progress.percent}%)")
+    progressed.append(f"   Elapsed {clock_text(elapsed_us)}")
+    lines = [*_beside([instance, workflow], version, style), *_beside([status, progressed], Text(), style)]
     if header.error and state not in (InstanceState.SUCCESS, InstanceState.RUNNING):
         lines.append(style.fit(Text.assemble("Reason    ", (one_line(header.error, 1000), "red"))))
     return lines
+
+
+def _beside(parts: Sequence[Text], last: Text, style: Style) -> list[Text]:
+    """The parts in one line, or in one each where that is too long; `last` is cut before that happens."""
+    whole = Text("   ").join(parts)
+    if style.width is None or whole.cell_len <= style.width:
+        return [style.fit(whole + last)]
+    return [style.fit(part) for part in (*parts[:-1], parts[-1] + last)]
 
 
 def task_lines(board: Board, lines: Sequence[Line], now_us: Micros, style: Style) -> list[Text]:
@@ -105,6 +127,24 @@ def task_lines(board: Board, lines: Sequence[Line], now_us: Micros, style: Style
     return [
         style.fit(_task_line(board, line, _sized(name, cells), now_us)) for line, name in zip(lines, names, strict=True)
     ]
+
+
+class Column:
+    """The width of the names, where lines are printed one after the other: the longest name known so far has room.
+
+    What is longer than most screens can bear sticks out, rather than to push all others to the right.
+    """
+
+    def __init__(self) -> None:
+        self._cells = self._seen = 0
+
+    def line(self, board: Board, line: Line, now_us: Micros, style: Style) -> Text:
+        """One line of text, its name in full."""
+        for ordinal in range(self._seen, len(board.lines)):
+            self._cells = max(self._cells, min(_WIDEST_NAME, cell_len(clean(board.lines[ordinal].name))))
+        self._seen = len(board.lines)
+        name = clean(line.name)
+        return style.fit(_task_line(board, line, _sized(name, max(self._cells, cell_len(name))), now_us))
 
 
 def _task_line(board: Board, line: Line, name: str, now_us: Micros) -> Text:

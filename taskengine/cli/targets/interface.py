@@ -63,10 +63,13 @@ class Target(Protocol):
     flags   with which the same target is meant again, to be put behind a command; "" where none are needed
     lasts   an instance goes on when the command ends
     shared  it has workflows of its own, by their ids
+
+    more_jobs  for people: what makes a job known that is not
     """
 
     place: str
     flags: str
+    more_jobs: str
     lasts: bool
     shared: bool
 
@@ -78,7 +81,9 @@ class Target(Protocol):
 
     # -- workflows
 
-    def upload(self, content: bytes, name: str) -> UploadReply: ...
+    def upload(self, content: bytes, name: str, apps: Sequence[str]) -> UploadReply:
+        """`apps` are files with jobs for who checks it in this process. Raises InvalidDefinition."""
+        ...
 
     def workflows(self) -> list[WorkflowSummary]: ...
 

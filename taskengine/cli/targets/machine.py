@@ -7,7 +7,7 @@ until the instance rests; while another process has the store it raises StoreLoc
 import asyncio
 import contextlib
 import shlex
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -24,7 +24,7 @@ from taskengine.api.shapes import (
     workflow_summary,
 )
 from taskengine.api.stream.frames import event_frames, time_of
-from taskengine.cli.local.definitions import read_content
+from taskengine.cli.local.definitions import known_jobs, read_content
 from taskengine.cli.local.finding import find_instance, list_instances
 from taskengine.cli.local.goingon import go_on, tries_allowed
 from taskengine.cli.local.once import engine_for_an_errand, token_book
@@ -77,11 +77,13 @@ class Machine:
     """`dsn` empty: the runs, a store each; `named` then says that somebody chose them, not for want of more."""
 
     lasts = False
+    more_jobs = "add --app FILE for the jobs of a file; `taskengine function list --app FILE` shows all that are known"
 
     def __init__(self, ambient: Ambient, dsn: str = "", *, named: bool = False) -> None:
         self._ambient, self._dsn, self._named = ambient, dsn, named
         self._runs = Runs()
         self._found: dict[str, RunRecord] = {}
+        self._jobs: Collection[str] | None = None
         self.shared = bool(dsn)
         self.place = shown_dsn(dsn) if dsn else "the runs of this machine"
         self.flags = f" --db {shlex.quote(dsn)}" if dsn else " --runs" if named else ""
@@ -96,8 +98,11 @@ class Machine:
 
     # -- workflows: of a database; a run has but its own
 
-    def upload(self, content: bytes, name: str) -> UploadReply:
-        definition = read_content(content, name, None)
+    def upload(self, content: bytes, name: str, apps: Sequence[str]) -> UploadReply:
+        # As a server would: what is stored names jobs that are there, and a slip of the pen is told where it was made.
+        if self._jobs is None:
+            self._jobs = known_jobs(apps)
+        definition = read_content(content, name, self._jobs)
 
         async def change(engine: Engine) -> UploadReply:
             return upload_reply(definition, await engine.register_workflow(definition))

@@ -74,6 +74,10 @@ class Remote:
         self._client = Client(address, token_file=self._token_file, patience=_HURRIED if hurried else None)
         self.place = f"the server {address}"
         self.flags = f" --server {shlex.quote(address)}" if named else ""
+        self.more_jobs = (
+            f"the server has those of `taskengine function list{self.flags}`; more come with "
+            "`taskengine serve --app FILE`, or with functions.modules in its configuration"
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -96,7 +100,8 @@ class Remote:
 
     # -- workflows
 
-    def upload(self, content: bytes, name: str) -> UploadReply:
+    def upload(self, content: bytes, name: str, apps: Sequence[str]) -> UploadReply:
+        _refuse_apps(apps)
         return self._client.upload(content)
 
     def workflows(self) -> list[WorkflowSummary]:
@@ -221,8 +226,7 @@ class Remote:
     # -- the engine itself
 
     def functions(self, apps: Sequence[str]) -> list[FunctionBody]:
-        if apps:
-            raise InvalidConfiguration("--app: the server has the jobs that it was started with")
+        _refuse_apps(apps)
         return self._client.functions()
 
     def nodes(self) -> list[NodeBody]:
@@ -344,6 +348,11 @@ def _definition_of(workflow: WorkflowDetail) -> "WorkflowDefinition":
     from taskengine.definition import read_json
 
     return read_json(msgspec.json.encode(workflow.definition))
+
+
+def _refuse_apps(apps: Sequence[str]) -> None:
+    if apps:
+        raise InvalidConfiguration("--app: the server has the jobs that it was started with")
 
 
 def _refuse_engine(engine: EngineOptions) -> None:

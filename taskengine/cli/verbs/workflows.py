@@ -26,7 +26,7 @@ _TASK_HEADS: Final = ("TASK", "JOB", "DEPENDS ON")
 _PARAM_HEADS: Final = ("PARAM", "TYPE", "DEFAULT", "DESCRIPTION")
 
 
-def upload(ambient: Ambient | None, files: Sequence[str], *, where: Where, output: Output) -> int:
+def upload(ambient: Ambient | None, files: Sequence[str], *, apps: Sequence[str], where: Where, output: Output) -> int:
     """Each file by itself: one that is wrong does not hold the others up. The exit code."""
     if files.count(STDIN) > 1:
         raise InvalidInput("stdin can be read once; give `-` once")
@@ -36,9 +36,11 @@ def upload(ambient: Ambient | None, files: Sequence[str], *, where: Where, outpu
         for file in files:
             content, name = read_source(file)
             try:
-                replies.append(target.upload(content, name))
+                replies.append(target.upload(content, name, apps))
             except InvalidDefinition as error:
                 say(explain(_placed(error, name)))
+                if any(problem.path.endswith(".job") for problem in error.problems):
+                    output.hint(f"Unknown jobs: {target.more_jobs}")
                 codes.append(exit_code_of(error))
     write_data(replies, output.form or Format.TABLE, table=lambda stream: _say_uploaded(replies, stream))
     return max(codes)
