@@ -6,6 +6,7 @@ The routes say their parameters, bodies and own errors; who may call them, the a
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -45,7 +46,9 @@ stable `code`; programs switch on it.
 _STREAMS: Final = """
 **WebSockets** (OpenAPI has no word for them): the token travels in the header `Authorization`, or, for browsers, as one
 of the offered subprotocols: `taskengine.v1, taskengine.token.<token>`; the server chooses `taskengine.v1`. The first
-frame is a snapshot, then come updates; `?since=` resumes. A refused connection gets an HTTP answer with a problem.
+frame is a snapshot, then come updates. `?since=` resumes behind a number or cursor, `?types=` and `?status=` choose
+what is told (names with commas between). A refused connection gets an HTTP answer with a problem; one whose token is
+revoked or expires is closed with 1008.
 
 """
 
@@ -58,29 +61,19 @@ _GATE: Final[Mapping[int, str]] = {
     415: "The body has a type that this route does not read.",
     421: "The server does not answer to the name in the Host header.",
     429: "Too many wrong tokens from this address, or too many starts or streams.",
+    503: "As many streams are open as this server allows.",
+}
+_SUCCESSES: Final[Mapping[int, str]] = {
+    200: "As asked for.",
+    201: "It is made.",
+    202: "It is accepted and stored.",
+    204: "It is done; there is nothing to say.",
 }
 _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
     401: {"WWW-Authenticate": {"description": "Always `Bearer`.", "schema": {"type": "string"}}},
     429: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
     503: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
 }
-
-_UNCHANGED: Final = "It was so already; nothing was changed."
-_ALSO: Final[Mapping[str, str]] = {
-    "upload_workflow": "A new version of a known workflow, or one that was there already.",
-    "execute_workflow": "With `wait`: the instance ended in time. With a known key: the instance that it made.",
-    "pause_instance": _UNCHANGED,
-    "resume_instance": _UNCHANGED,
-    "cancel_instance": _UNCHANGED,
-    "retry_instance": _UNCHANGED,
-}
-"""Routes that also answer 200, with the same body as their 201 or 202."""
-
-_KINDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "get_logs": {"application/x-ndjson": "With `follow`: one LogLine a line, for as long as the instance runs."},
-    "get_graph": {"text/plain": "Mermaid or DOT, as `format` says.", "image/svg+xml": "With `format=svg`."},
-}
-"""Other forms of a success, by media type."""
 
 _OF_INSTANCE: Final = (
     *("get_instance", "list_tasks", "list_events", "get_logs"),
@@ -189,8 +182,8 @@ def _complete(path: str, method: str, operation: dict[str, Any], handler: BaseRo
     if operation["operationId"] in _EXAMPLES:
         operation["requestBody"]["content"]["application/json"]["example"] = _EXAMPLES[operation["operationId"]]
     responses: dict[str, Any] = operation["responses"]
-    _add_variants(operation)
-    for status in _gate_answers(scope, method.upper(), has_body="requestBody" in operation):
+    _add_links(operation)
+    for status in _gate_answers(handler.opt, method.upper()):
         responses.setdefault(str(status), {"description": _GATE[status]})
     for code, response in responses.items():
         for media_type, content in response.get("content", {}).items():
@@ -198,13 +191,17 @@ def _complete(path: str, method: str, operation: dict[str, Any], handler: BaseRo
                 content["schema"] = {"description": "A definition, with the keys of docs/workflow-format.md."}
         if int(code) >= 400:
             _as_problem(int(code), response)
+        else:
+            _describe_success(int(code), response)
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _gate_answers(scope: str, method: str, *, has_body: bool) -> Iterator[int]:
+def _gate_answers(opt: Mapping[str, Any], method: str) -> Iterator[int]:
     yield from (400, 421)
-    if scope != "open":
+    if opt.get("scope") != "open":
         yield from (401, 403, 429)
+    if opt.get("stream"):
+        yield 503
     if method not in SAFE_METHODS:
         yield from (403, 408, 413, 415)
 
@@ -226,22 +223,20 @@ def _say_times(schema: dict[str, Any]) -> None:
             return
 
 
-def _add_variants(operation: dict[str, Any]) -> None:
-    """Successes that depend on what was found there; an annotation of a handler has room for one only."""
-    responses, name = operation["responses"], operation["operationId"]
-    if name in _ALSO:
-        made = responses.get("201") or responses["202"]
-        responses.setdefault("200", {**made, "description": _ALSO[name]})
-    for kind, text in _KINDS.get(name, {}).items():
-        responses["200"]["content"].setdefault(kind, {"schema": {"type": "string", "description": text}})
-    if name in _LINKS:
-        place, value, others = _LINKS[name]
+def _add_links(operation: dict[str, Any]) -> None:
+    """Where a success leads, for those who follow."""
+    if operation["operationId"] in _LINKS:
+        place, value, others = _LINKS[operation["operationId"]]
         links = {other: {"operationId": other, "parameters": {place: value}} for other in others}
-        for code, response in responses.items():
+        for code, response in operation["responses"].items():
             if code < "300":
                 response["links"] = links
-    if any(parameter["name"].lower() == "if-none-match" for parameter in operation.get("parameters", ())):
-        responses.setdefault("304", {"description": "Not modified: the version in If-None-Match is the current one."})
+
+
+def _describe_success(code: int, response: dict[str, Any]) -> None:
+    """In our words, where the route has none and Litestar took those of the HTTP standard."""
+    if response.get("description") == HTTPStatus(code).description and code in _SUCCESSES:
+        response["description"] = _SUCCESSES[code]
 
 
 def _complete_components(components: dict[str, Any]) -> None:

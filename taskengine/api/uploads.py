@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from litestar import Request, delete, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromQuery, HeaderParameter, RawBody, SkipValidation
+from litestar.params import HeaderParameter, QueryParameter, RawBody, SkipValidation
 
 from taskengine.api.asking import Key, WorkflowIdPath, workflow_key
 from taskengine.api.describing import UploadOperation, also, problems
@@ -85,7 +85,11 @@ async def validate_workflow(
     summary="Delete a workflow",
 )
 async def delete_workflow(
-    workflow_id: WorkflowIdPath, parts: Parts, desk: TheDesk, force: FromQuery[bool] = False, if_match: IfMatch = None
+    workflow_id: WorkflowIdPath,
+    parts: Parts,
+    desk: TheDesk,
+    force: Annotated[bool, QueryParameter(description="Also while instances of it have not ended.")] = False,
+    if_match: IfMatch = None,
 ) -> None:
     """Forget a workflow. Its instances keep their version and their history.
 

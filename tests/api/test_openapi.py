@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -69,6 +70,35 @@ def test_every_error_has_the_one_shape(document: dict[str, Any]) -> None:
                 assert schema == {"$ref": "#/components/schemas/ProblemBody"}, f"{method} {path} {code}"
                 assert list(response["content"]) == [PROBLEM_TYPE]
         assert "Retry-After" in operation["responses"].get("429", {"headers": ["Retry-After"]})["headers"]
+
+
+def test_successes_are_described_in_our_words(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for code, response in operation["responses"].items():
+            if code < "300":
+                assert response["description"] != HTTPStatus(int(code)).description, f"{method} {path} {code}"
+
+
+def test_routes_say_themselves_in_which_ways_they_succeed(document: dict[str, Any]) -> None:
+    found = {operation["operationId"]: operation["responses"] for _, _, operation in operations(document)}
+    assert {"200", "201"} <= set(found["upload_workflow"])
+    for name in ("execute_workflow", "pause_instance", "resume_instance", "cancel_instance", "retry_instance"):
+        assert {"200", "202"} <= set(found[name]), name
+    for name in ("get_workflow", "get_graph", "export_workflow"):
+        assert {"200", "304"} <= set(found[name]), name
+        assert "content" not in found[name]["304"]
+    assert set(found["get_logs"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
+    assert {"text/plain", "image/svg+xml"} <= set(found["get_graph"]["200"]["content"])
+    assert set(found["event_stream"]["200"]["content"]) == {"text/event-stream"}
+    assert {"204", "404", "429", "503"} <= set(found["event_stream"])
+    assert "content" not in found["event_stream"]["204"]
+
+
+def test_parameters_say_what_they_are(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "query":
+                assert parameter.get("description"), f"{method} {path} {parameter['name']}"
 
 
 def test_names_are_told_apart_and_texts_are_there(document: dict[str, Any]) -> None:

@@ -7,9 +7,10 @@ import msgspec
 from litestar import Request, get
 from litestar.connection import WebSocket
 from litestar.handlers import websocket
-from litestar.params import FromPath, FromQuery, HeaderParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from taskengine.api.describing import also, problems
 from taskengine.api.parts import ApiParts, Parts
 from taskengine.api.problems import Refusal
 from taskengine.api.stream.client import Client, Ending
@@ -68,17 +69,33 @@ async def everything_socket(
     await _serve(socket, parts, Interest(choice=parse_choice(types, status)), since)
 
 
-@get("/api/v1/events", opt={"scope": "read", "stream": True}, media_type="text/event-stream", tags=["streams"])
+@get(
+    "/api/v1/events",
+    opt={"scope": "read", "stream": True},
+    media_type="text/event-stream",
+    responses=also(204, None, "It was told all: the instance has ended.") | problems(400, 404, 503),
+    tags=["streams"],
+    summary="Follow events",
+)
 async def event_stream(
     request: Request[Any, Any, Any],
     parts: Parts,
-    instance_id: FromQuery[str | None] = None,
-    workflow_id: FromQuery[str | None] = None,
-    since: FromQuery[str | None] = None,
-    types: FromQuery[str | None] = None,
-    status: FromQuery[str | None] = None,
-    keep: FromQuery[bool] = False,
-    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
+    instance_id: Annotated[str | None, QueryParameter(description="Of this instance only.")] = None,
+    workflow_id: Annotated[str | None, QueryParameter(description="Of this workflow's instances only.")] = None,
+    since: Annotated[
+        str | None,
+        QueryParameter(description="Only what comes behind this number of an instance, or this cursor of a stream."),
+    ] = None,
+    types: Annotated[
+        str | None, QueryParameter(description="Kinds of updates with commas between, such as `task_status,log`.")
+    ] = None,
+    status: Annotated[
+        str | None, QueryParameter(description="Only updates that lead to one of these, such as `Failed,TimedOut`.")
+    ] = None,
+    keep: Annotated[bool, QueryParameter(description="Go on when the instance has ended: it may be retried.")] = False,
+    last_event_id: Annotated[
+        str | None, HeaderParameter(name="Last-Event-ID", description="The `id` of the last event that was seen.")
+    ] = None,
 ) -> ASGIApp:
     """The same frames as server-sent events; `Last-Event-ID` is heard, and comes before `since`.
 
