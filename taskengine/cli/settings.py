@@ -9,12 +9,12 @@ import click
 if TYPE_CHECKING:
     from taskengine.config import Settings
 
-__all__ = ["CONFIG_FLAG", "load_settings", "settings_options"]
+__all__ = ["CONFIG_FLAG", "NAMES", "load_settings", "settings_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 CONFIG_FLAG: Final = "config_file"
-_NAMES: Final = {
+NAMES: Final = {
     "host": "server.host",
     "port": "server.port",
     "tls_cert": "server.tls_cert",
@@ -58,5 +58,5 @@ def load_settings(options: dict[str, Any]) -> "Settings":
     """The settings that these options, the environment and the file make. Raises InvalidConfiguration."""
     from taskengine.config import find_file, load
 
-    flags = {_NAMES[name]: value for name, value in options.items() if name in _NAMES}
+    flags = {NAMES[name]: value for name, value in options.items() if name in NAMES}
     return load(find_file(options.get(CONFIG_FLAG), os.environ), os.environ, flags)
