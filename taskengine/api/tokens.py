@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar import delete, get, post
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import JSONBody, PathParameter
 
+from taskengine.api.asking import Key
 from taskengine.api.describing import problems
 from taskengine.api.gate.tokens import Principal
 from taskengine.api.parts import ApiParts, Asker, Parts
@@ -20,12 +21,12 @@ __all__ = ["ROUTES", "token_body"]
 _PATH: Final = "/api/v1/admin/tokens"
 _LONGEST_S: Final = 100 * 366 * 86_400.0
 
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
+TokenIdPath = Annotated[str, PathParameter(description="As `GET /api/v1/admin/tokens` lists it.")]
 
 
 @post(_PATH, opt={"scope": "admin"}, responses=problems(409, 503))
 async def create_token(
-    data: JSONBody[TokenRequest], parts: Parts, principal: Asker, idempotency_key: IdempotencyKey = None
+    data: JSONBody[TokenRequest], parts: Parts, principal: Asker, idempotency_key: Key = None
 ) -> Envelope[TokenCreated]:
     """Make a token. The answer is the only place where its secret is ever told, so a repeated key is a conflict."""
     row, secret = await parts.tokens.create(
@@ -41,7 +42,7 @@ async def list_tokens(parts: Parts) -> Envelope[list[TokenBody]]:
 
 
 @delete(f"{_PATH}/{{token_id:str}}", opt={"scope": "admin"}, status_code=200, responses=problems(404, 503))
-async def revoke_token(token_id: FromPath[str], parts: Parts) -> Envelope[TokenBody]:
+async def revoke_token(token_id: TokenIdPath, parts: Parts) -> Envelope[TokenBody]:
     """From now on the token opens nothing. Revoking it again changes nothing."""
     return Envelope(data=token_body(await parts.tokens.revoke(token_id)))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 import anyio.to_thread
 import msgspec
 from litestar import get, post
-from litestar.params import FromQuery, HeaderParameter, QueryParameter, RawBody
+from litestar.params import HeaderParameter, QueryParameter, RawBody
 
 from taskengine.api import uploads
 from taskengine.api.asking import Key, Statuses, WorkflowIdPath, instance_query, workflow_key
@@ -105,7 +105,9 @@ async def list_versions(workflow_id: WorkflowIdPath, parts: Parts) -> Reply[Enve
 async def get_graph(
     workflow_id: WorkflowIdPath,
     parts: Parts,
-    format: FromQuery[GraphFormat] = "json",
+    format: Annotated[
+        GraphFormat, QueryParameter(description="The form of the drawing, or the graph itself.")
+    ] = "json",
     version: VersionQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Reply[Envelope[GraphBody]]:

@@ -97,8 +97,7 @@ def test_routes_say_themselves_in_which_ways_they_succeed(document: dict[str, An
 def test_parameters_say_what_they_are(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for parameter in operation.get("parameters", ()):
-            if parameter["in"] == "query":
-                assert parameter.get("description"), f"{method} {path} {parameter['name']}"
+            assert parameter.get("description"), f"{method} {path} {parameter['name']}"
 
 
 def test_names_are_told_apart_and_texts_are_there(document: dict[str, Any]) -> None:
