@@ -174,6 +174,8 @@ class Load:
         while not self._gone:
             await self._ask(client, "readyz", "GET", "/readyz")
             await self._ask(client, "get", "GET", "/api/v1/instances?limit=1")
+            if self.seen.drain_s < time.monotonic():
+                await self._start(client, self._book.next())
             await asyncio.sleep(_PACE_S)
 
     async def _listen(self) -> None:

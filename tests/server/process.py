@@ -101,7 +101,12 @@ class ServerProcess:
     def until_it_hears(self) -> None:
         """Until SIGTERM is asked for and would not simply end it: the earliest moment of its life that can be met."""
         status = Path(f"/proc/{self.pid}/status")
-        self._until(lambda: bool(_caught(status.read_text()) >> (signal.SIGTERM - 1) & 1), "hear signals")
+        self._until(lambda: bool(_mask(status.read_text(), "SigCgt") >> (signal.SIGTERM - 1) & 1), "hear signals")
+
+    def until_one_is_taken(self) -> None:
+        """Until no signal waits for it: the same one, sent again, does not melt into the first."""
+        status = Path(f"/proc/{self.pid}/status")
+        self._until(lambda: not _mask(status.read_text(), "ShdPnd"), "take its signals")
 
     def until_ready(self) -> float:
         """Until /readyz says yes; gives the seconds since the start of the process."""
@@ -146,9 +151,9 @@ class ServerProcess:
         return list((self.home / "servers").glob(f"{self.pid}-*.json"))
 
 
-def _caught(status: str) -> int:
-    """The signals that a process has handlers for, as a bit mask (proc(5))."""
-    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")), 0)
+def _mask(status: str, name: str) -> int:
+    """A set of signals of a process, as a bit mask (proc(5))."""
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith(name)), 0)
 
 
 def _environment(home: Path, settings: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
