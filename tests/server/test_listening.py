@@ -1,5 +1,6 @@
 """taskengine/server/listening.py: who may be listened to, and what is said when it cannot be."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -78,3 +79,20 @@ def test_the_address_is_one_that_this_machine_can_use(host: str, tls: bool, want
 def test_all_addresses_are_shown_as_loopback() -> None:
     with listen(server(host="0.0.0.0", behind_proxy=("10.0.0.7",))) as sock:
         assert address_of(sock, tls=False, host="0.0.0.0") == f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+async def test_small_answers_do_not_wait_for_more() -> None:
+    """asyncio switches Nagle's delay off for connections of a socket that says that it is TCP."""
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made = writer.get_extra_info("socket")
+        taken.set_result(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listen(server()) as sock:
+        async with await asyncio.start_server(accept, sock=sock):
+            _, writer = await asyncio.open_connection(*sock.getsockname())
+            assert await taken
+            writer.close()
+            await writer.wait_closed()
