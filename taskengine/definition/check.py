@@ -18,7 +18,10 @@ from taskengine.model.params import spec_faults
 from taskengine.model.shape import Path
 from taskengine.model.spelling import quoted
 
-__all__ = ["check_task", "check_workflow"]
+__all__ = ["BUILTIN_JOBS", "check_task", "check_workflow"]
+
+BUILTIN_JOBS: Final = frozenset({"fail", "http_request", "log", "noop", "shell_command", "sleep", "transform"})
+"""Jobs that come with the engine, whether or not they are enabled where a definition is read."""
 
 _JOB_NAME: Final = re.compile(r"[^\W\d]\w*(?:[.-]\w+)*")
 _JOB_PATH: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -123,7 +126,9 @@ class _Judge:
             self._say(path, f"{quoted(job)} is no job; write a registered name or `package.module:function`")
         elif jobs is not None and job not in jobs:
             advice = self._findings.suggest(job, jobs)
-            if not advice and ":" in job:
+            if job in BUILTIN_JOBS:
+                advice = ", which is built in but not enabled here; add it to `functions.builtin` of the configuration"
+            elif not advice and ":" in job:
                 advice = "; its module must be listed in `functions.modules` and the function decorated with `@job`"
             self._say(path, f"unknown job {quoted(job)}{advice}")
 

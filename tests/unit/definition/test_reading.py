@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from taskengine.definition import read_file, read_json, read_yaml, yaml_source
+from taskengine.definition.check import BUILTIN_JOBS
 from taskengine.errors import InvalidDefinition
+from taskengine.functions.builtin import BUILTINS
 from taskengine.model.definition import (
     Executor,
     OnFailure,
@@ -339,3 +341,19 @@ def test_faults_in_json_have_positions(text: str, line: int, column: int, messag
 
 def test_json_takes_pairs_of_surrogates_that_yaml_has_not() -> None:
     assert read_json('{"id": "w", "name": "\\ud83d\\ude00"}').name == "😀"
+
+
+def test_a_built_in_job_that_is_off_is_told_from_one_that_nobody_knows() -> None:
+    text = "id: w\ntasks:\n  - {name: a, job: shell_command, params: {argv: [ls]}}\n  - {name: b, job: shel}\n"
+    with pytest.raises(InvalidDefinition) as caught:
+        read_yaml(text, jobs=["noop"])
+    off, unknown = [problem.message for problem in caught.value.problems]
+    assert off == (
+        "unknown job `shell_command`, which is built in but not enabled here; "
+        "add it to `functions.builtin` of the configuration"
+    )
+    assert unknown == "unknown job `shel`"
+
+
+def test_the_reader_knows_the_names_of_the_built_in_jobs() -> None:
+    assert frozenset(BUILTINS) == BUILTIN_JOBS
