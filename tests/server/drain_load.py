@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from taskengine.model.records import Outcome
 from taskengine.model.states import InstanceState
 
-__all__ = ["APPS", "Book", "Load", "Seen", "drain_faults", "environment", "stored_faults"]
+__all__ = ["APPS", "Book", "Load", "Seen", "drain_faults", "effects_by_task", "environment", "missing", "stored_faults"]
 
 APPS: Final = (Path(__file__).parents[1] / "crash" / "jobs.py", Path(__file__).with_name("drain_jobs.py"))
 FITTING: Final = ("两步", "process")
@@ -260,19 +260,29 @@ def drain_faults(seen: Seen, *, streams: int = 2, busy: bool) -> Iterator[str]:
         yield f"answered {sorted(odd)}"
 
 
-def stored_faults(book: Book, kept: Sequence[Kept], effects: Sequence[Effect]) -> Iterator[str]:
-    """After everything has come to rest: what was acknowledged is there, and what fitted ran once."""
-    by_key = {it.row.idempotency_key: it for it in kept}
-    by_task: dict[tuple[str, str], list[Effect]] = {}
+def effects_by_task(effects: Iterable[Effect]) -> Mapping[tuple[str, str], Sequence[Effect]]:
+    found: defaultdict[tuple[str, str], list[Effect]] = defaultdict(list)
     for effect in effects:
-        by_task.setdefault((effect.instance, effect.task), []).append(effect)
+        found[effect.instance, effect.task].append(effect)
+    return found
+
+
+def missing(book: Book, kept: Sequence[Kept]) -> Iterator[str]:
+    """One instance for each order, and what was acknowledged is the one that is there."""
+    by_key = {it.row.idempotency_key: it.row.id for it in kept}
     if len(by_key) != len(kept) or set(by_key) != set(book.asked):
         yield f"{len(kept)} instances of {len(by_key)} keys for {len(book.asked)} orders"
     for key, instance in book.acknowledged.items():
-        it = by_key.get(key)
-        if it is None or it.row.id != instance:
-            yield f"{key} was acknowledged as {instance} and is {it and it.row.id}"
-            continue
+        if by_key.get(key) != instance:
+            yield f"{key} was acknowledged as {instance} and is {by_key.get(key)}"
+
+
+def stored_faults(book: Book, kept: Sequence[Kept], effects: Sequence[Effect]) -> Iterator[str]:
+    """After everything has come to rest: what was acknowledged is there, and what fitted ran once."""
+    yield from missing(book, kept)
+    by_task = effects_by_task(effects)
+    for it in kept:
+        key = it.row.idempotency_key
         long = it.row.workflow_id in LONG
         if it.row.state is not InstanceState.SUCCESS:
             yield f"{key} is {it.row.state}: {it.row.error}"

@@ -48,7 +48,7 @@ class ServerProcess:
         for app in apps:
             command += ["--app", str(app)]
         self._log = folder / f"log-{len(list(folder.glob('log-*'))):03}"
-        self._began_s = time.monotonic()
+        self.began_s = time.monotonic()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -113,7 +113,7 @@ class ServerProcess:
         address = self.until_known()
         with httpx.Client(base_url=address, trust_env=False) as client:
             self._until(lambda: client.get("/readyz", timeout=PATIENCE_S).status_code == 200, "be ready")
-        return time.monotonic() - self._began_s
+        return time.monotonic() - self.began_s
 
     def signal(self, number: int = signal.SIGTERM) -> float:
         """Send a signal; gives the moment, in monotonic seconds."""

@@ -20,6 +20,9 @@ from torture.figures import VARIABLE, read  # noqa: E402  # found by the line be
 PAGE = ROOT / "docs" / "torture.md"
 COMMAND = "make torture"
 
+_UNITS = {"s": "s", "ms": "ms", "mb": "MB"}
+_TOLD_ABOVE = {"kills", "point", "recovery_s"}
+
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of pytest; `arguments` go to it, a part of the tests then writes no page."""
@@ -65,6 +68,7 @@ def written(figures: Sequence[dict[str, Any]], totals: dict[str, float], code: i
         *_kills(figures),
         *_points(figures),
         *_recovery(figures),
+        *_others(figures),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -131,7 +135,51 @@ def _recovery(figures: Sequence[dict[str, Any]]) -> Iterable[str]:
             "| how | recoveries | median | 90 % | 99 % | longest |",
             "|---|---|---|---|---|---|",
             *rows,
+            "",
         )
+
+
+def _others(figures: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Every other figure under its own name: one as a list of what it says, several as a table with a row for each."""
+    others = [figure for figure in figures if not figure.keys() & _TOLD_ABOVE]
+    for name in sorted({figure["name"] for figure in others}):
+        mine = [figure for figure in others if figure["name"] == name]
+        keys = [key for key in dict.fromkeys(key for figure in mine for key in figure) if key != "name"]
+        yield from (f"## {name[:1].upper()}{name[1:]}", "")
+        if len(mine) == 1:
+            yield from (f"- {_title(key)}: {_cell(mine[0][key])}" for key in keys)
+        else:
+            yield _row(map(_title, keys))
+            yield "|" + "---|" * len(keys)
+            yield from (_row(_cell(figure.get(key)) for key in keys) for figure in mine)
+        yield ""
+
+
+def _title(key: str) -> str:
+    """`longest_exit_s` as `longest exit, s`."""
+    words = key.split("_")
+    unit = words.pop() if len(words) > 1 and words[-1] in _UNITS else ""
+    return " ".join(words) + (f", {_UNITS[unit]}" if unit else "")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".") if abs(value) < 10 else f"{value:,.1f}".removesuffix(".0")
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_cell(each)}" for key, each in value.items())
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

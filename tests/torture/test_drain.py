@@ -8,11 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-from crash.checker import read
+from crash.checker import instance_faults, read
 from crash.ledger import read_effects
-from server.drain_load import APPS, LONG, Book, Load, drain_faults, environment, stored_faults
+from server.drain_load import APPS, LONG, Book, Load, drain_faults, effects_by_task, environment, missing, stored_faults
 from server.process import ServerProcess
 from torture.figures import note
+
+from taskengine.ambient import Ambient
+from taskengine.engine.builder import EngineBuilder
+from taskengine.model.definition import TaskSpec, WorkflowDefinition
+from taskengine.model.ids import WorkflowId
+from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.store.interface import InstanceQuery
+from taskengine.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.torture
 
@@ -119,3 +127,101 @@ async def let_begin(folder: Path, book: Book) -> None:
             assert time.monotonic() < deadline_s, "a long body does not begin"
             await asyncio.sleep(0.1)  # the ledger is a file of another process
         assert await asyncio.to_thread(server.stop) == 0
+
+
+async def leave_unfinished(folder: Path, count: int) -> None:
+    """A database with so many instances that have committed their first task and not begun their second."""
+    tasks = (
+        TaskSpec(name="a", job="noop"),
+        TaskSpec(name="b", job="innocent", params={"seconds": 60.0}, depends_on=("a",)),
+    )
+    workflow = WorkflowDefinition(id=WorkflowId("many"), tasks=tasks)
+    builder = EngineBuilder().with_store(folder / "engine.db").with_app(APPS[0]).with_workers(1)
+    async with builder.build() as engine:
+        for start in range(0, count, 1000):
+            some = range(start, min(count, start + 1000))
+            await asyncio.gather(*[engine.execute_workflow(workflow, idempotency_key=f"{number}") for number in some])
+
+
+async def unfinished(folder: Path) -> int:
+    store = SqliteStore(folder / "engine.db", Ambient(), read_only=True)
+    await store.open()
+    try:
+        open_states = frozenset(state for state in InstanceState if state not in INSTANCE_FINAL)
+        return await store.count_instances(InstanceQuery(states=open_states))
+    finally:
+        await store.close()
+
+
+async def test_a_server_that_recovers_ten_thousand_can_be_told_to_end_at_any_moment_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    await leave_unfinished(tmp_path, INSTANCES)
+    assert await unfinished(tmp_path) == INSTANCES
+    rng, ready, exits = random.Random(SEED), list[float](), list[float]()
+    with served(tmp_path) as server:
+        ready.append(await asyncio.to_thread(server.until_ready))
+        server.kill()
+    for _ in range(10):
+        with served(tmp_path) as server:
+            await asyncio.to_thread(server.until_it_hears)
+            heard_s = time.monotonic() - server.began_s
+            await asyncio.sleep(rng.uniform(0, max(0.0, ready[0] - heard_s)))  # the moment is the point
+            sent_s = server.signal()
+            code = await asyncio.to_thread(server.wait, GRACE_S + 30)
+            exits.append(time.monotonic() - sent_s)
+            assert code == 0, server.log[-3000:]
+            assert exits[-1] < GRACE_S + MARGIN_S
+            assert "Traceback" not in server.log
+            assert " ERROR " not in server.log
+        assert await unfinished(tmp_path) == INSTANCES
+    for _ in range(3):
+        with served(tmp_path) as server:
+            ready.append(await asyncio.to_thread(server.until_ready))
+            server.kill()
+    ready_s = sorted(ready)
+    note("readiness", instances=INSTANCES, ready_s=[round(each, 2) for each in ready_s], exits=len(exits))
+    note("early end", instances=INSTANCES, ends=len(exits), longest_exit_s=round(max(exits), 2))
+    print(f"\nfrom `serve` to ready with {INSTANCES} unfinished instances: {ready_s} s; ends {sorted(exits)} s")
+
+
+async def test_a_kill_or_a_second_signal_at_any_moment_of_a_drain_loses_nothing(tmp_path: Path) -> None:
+    book, rng, left_s = Book(SEED), random.Random(SEED), list[float]()
+    for _ in range(max(1, ROUNDS // 5)):
+        with served(tmp_path) as server:
+            await asyncio.to_thread(server.until_ready)
+            load = Load(server, book, clients=CLIENTS)
+            await load.upload()
+            running = asyncio.ensure_future(load.run())
+            await asyncio.wait([running], timeout=rng.uniform(0.1, 1.0))  # the moment is the point
+            server.signal()
+            await asyncio.to_thread(server.until_one_is_taken)
+            await asyncio.wait([running], timeout=rng.choice([0.0, 0.05, 0.3]))
+            last = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+            running_on = server.process.poll() is None
+            sent_s = server.signal(last)
+            code = await asyncio.to_thread(server.wait)
+            left_s.append(time.monotonic() - sent_s)
+            load.gone()
+            await running
+            wanted = -signal.SIGKILL if last == signal.SIGKILL else 130
+            assert code == wanted or (not running_on and code == 0), server.log[-3000:]
+            assert left_s[-1] < 1
+            assert "Traceback" not in server.log
+    with served(tmp_path) as server:
+        await asyncio.to_thread(server.until_ready)
+        await Load(server, book, clients=0).settle(300)
+        assert await asyncio.to_thread(server.stop) == 0
+    kept, lost = await read(tmp_path / "engine.db")
+    by_task = effects_by_task(read_effects(tmp_path / "effects.log"))
+    faults = [*lost, *missing(book, kept)]
+    for it in kept:
+        faults += [f"{it.row.idempotency_key}: {fault}" for fault in instance_faults(it, by_task, kills=len(left_s))]
+        if it.row.state is not InstanceState.SUCCESS:
+            faults.append(f"{it.row.idempotency_key} is {it.row.state}")
+    note(
+        "second signal", rounds=len(left_s), clients=CLIENTS, instances=len(kept), longest_exit_s=round(max(left_s), 2)
+    )
+    assert faults[:20] == []
