@@ -266,7 +266,8 @@ class Checkpointer:
         """This one is the culprit: it fails, and so does what its instance has saved since."""
         entry.failure = _failure(entry.write, refused)
         self._metrics.count("commit.refused")
-        self._log.warning("commit.refused", write=_name(entry.write), error=str(refused))
+        if not isinstance(entry.failure, DuplicateKey):  # that is an answer, and its caller finds the first start
+            self._log.warning("commit.refused", write=_name(entry.write), error=str(refused))
         owner = _owner(entry.write)
         if owner is None:
             return

@@ -114,7 +114,7 @@ async def test_versions_are_listed_and_found_by_their_beginning(world: ApiWorld)
 @pytest.mark.parametrize(
     ("form", "media_type", "beginning"),
     [
-        ("json", "application/json", '{"data":{"id"'),
+        ("json", "application/json", '{"code":0,"message":"success","data":{"id"'),
         ("mermaid", "text/plain; charset=utf-8", "graph TD\n"),
         ("dot", "text/plain; charset=utf-8", 'digraph "行情-Sync.v1" {'),
         ("svg", "image/svg+xml", "<svg "),
