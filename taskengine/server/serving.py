@@ -266,7 +266,7 @@ class _Life:
         self._ambient.log.info("server.stopped")
 
     async def _close(self, left_s: float) -> None:
-        """Everything that was started, in the end by force; half of the time is for what the engine has to save."""
+        """Everything that was started, in the end by force; the engine has all the time that the others leave."""
         assert self._web is not None
         until_s = self._ambient.clock.monotonic() + left_s
         await self._hub.stop(min(1.0, left_s / 4))
