@@ -100,12 +100,12 @@ _EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
 """Bodies of routes that cannot say an example themselves."""
 
 _TAGS: Final[Sequence[tuple[str, str, str]]] = (
-    ("/api/v1/admin", "tokens", "Who may do what."),
     ("/api/v1/workflows", "workflows", "Definitions, their versions, and starting them."),
     ("/api/v1/validate", "workflows", ""),
     ("/api/v1/instances", "instances", "What was started: state, tasks, logs, commands."),
     ("/api/v1/events", "streams", "What happens, as it happens."),
     ("/api/v1/functions", "functions", "The job functions that this server can run."),
+    ("/api/v1/admin", "tokens", "Who may do what."),
     ("/schema", "document", "This document, for programs and for people."),
     ("/", "server", "The server itself, for people, load balancers and monitoring."),
 )
