@@ -284,7 +284,8 @@ class Engine(Commanding):
             created_us=self._ambient.clock.now_us(),
             idempotency_key=idempotency_key,
         )
-        library.save_before(blueprint, staff.checkpointer, self._note_failure)
+        if isinstance(workflow, WorkflowDefinition):
+            library.save_before(blueprint, staff.checkpointer, self._note_failure)
         try:
             await self._launch(row)
         except DuplicateKey:
