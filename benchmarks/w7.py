@@ -35,6 +35,7 @@ class _Round(msgspec.Struct):
 
     starts: float
     gets: float
+    cold_gets: float
     start_p99_ms: float
     get_p99_ms: float
 
@@ -83,7 +84,7 @@ def _bare(folder: Path, starts: int, gets: int) -> _Round:
         _run(address, [_execute("", n) for n in range(200)])
         started = _run(address, [_execute("", n) for n in range(starts)])
         looked = _run(address, [_get("", "0192f3c1-0000-7000-8000-000000000000")] * gets)
-    return _round(started, looked, starts, gets)
+    return _round(started, looked, looked, starts, gets)
 
 
 def _whole(folder: Path, starts: int, gets: int) -> _Round:
@@ -96,9 +97,11 @@ def _whole(folder: Path, starts: int, gets: int) -> _Round:
         ids = [msgspec.json.decode(body)["data"]["instance_id"] for body in started.bodies]
         _rest(folder, starts + 200)
         looked = _run(address, [_get(token, ids[n % len(ids)]) for n in range(gets)])
+    with _server("whole", folder) as address:  # a new process, which has seen none of them
+        cold = _run(address, [_get(token, each) for each in ids])
     assert len(set(ids)) == starts, "an instance was told twice"
-    assert all(b'"Success"' in body for body in looked.bodies), "an instance did not succeed"
-    return _round(started, looked, starts, gets)
+    assert all(b'"Success"' in body for body in looked.bodies + cold.bodies), "an instance did not succeed"
+    return _round(started, looked, cold, starts, gets)
 
 
 def _rest(folder: Path, total: int) -> None:
@@ -113,12 +116,13 @@ def _rest(folder: Path, total: int) -> None:
     assert ended == total, f"{ended} of {total} instances have succeeded"
 
 
-def _round(started: Answers, looked: Answers, starts: int, gets: int) -> _Round:
+def _round(started: Answers, looked: Answers, cold: Answers, starts: int, gets: int) -> _Round:
     assert started.statuses == {202: starts}, started.statuses
     assert looked.statuses == {200: gets}, looked.statuses
     return _Round(
         starts=starts / started.took_s,
         gets=gets / looked.took_s,
+        cold_gets=len(cold.bodies) / cold.took_s,
         start_p99_ms=quantiles(started.latencies_s, n=100)[98] * 1e3,
         get_p99_ms=quantiles(looked.latencies_s, n=100)[98] * 1e3,
     )
@@ -145,6 +149,7 @@ def run(settings: Settings) -> Outcome:
             Figure(name="GET of an instance", unit="1/s", samples=looked),
             Figure(name="a bare handler's", unit="1/s", samples=bare_looked),
             Figure(name="share of the bare handler", unit="", samples=ratios(looked, bare_looked), at_least=0.5),
+            Figure(name="GET of one not in memory", unit="1/s", samples=[each.cold_gets for each in whole]),
             Figure(name="a GET, p99", unit="ms", samples=[each.get_p99_ms for each in whole]),
         ],
         facts={"connections": CONNECTIONS, "starts": starts, "looks": gets},
