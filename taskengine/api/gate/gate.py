@@ -16,7 +16,7 @@ from taskengine.api.gate.limits import Limits
 from taskengine.api.gate.passage import Facts, Passage, Unseated
 from taskengine.api.gate.rates import FailureTable
 from taskengine.api.gate.tokens import TokenBook
-from taskengine.api.problems import Answer, Refusal, is_a_bug, problem_of
+from taskengine.api.problems import RETRY_S, Answer, Refusal, is_a_bug, problem_of
 
 __all__ = ["SUBPROTOCOL", "TOKEN_SUBPROTOCOL", "Gate"]
 
@@ -106,7 +106,7 @@ class Gate:
             return
         passage.principal = self._parts.tokens.check(secret)
         if passage.principal is None:
-            passage.denial = self._wrong_token(scope, passage)
+            passage.denial = self._wrong_token(scope, passage) if self._parts.tokens.loaded else _starting()
 
     def _wrong_token(self, scope: Facts, passage: Passage) -> Refusal:
         wait_s = self._failures.failed(passage.sender.client, self._clock.monotonic())
@@ -230,6 +230,11 @@ def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _starting() -> Refusal:
+    """A client that was connected before a restart has to try again, not to give up."""
+    return Refusal(503, "the server is starting: it does not know its tokens yet", {"Retry-After": str(RETRY_S)})
 
 
 def _unknown(detail: str) -> Refusal:

@@ -62,6 +62,8 @@ class TokenBook:
 
     `load` comes first, after the engine's start. Another process that changes the same tokens is not seen; one process
     owns a database.
+
+    loaded  before that nobody is known, which says nothing about a token
     """
 
     def __init__(self, engine: Engine, ambient: Ambient) -> None:
@@ -71,11 +73,13 @@ class TokenBook:
         self._by_digest: dict[str, TokenRow] = {}
         self._watches: dict[str, _Watch] = {}
         self._local: Path | None = None
+        self.loaded = False
 
     async def load(self) -> None:
         """Read what is stored. Raises StoreError, Unavailable."""
         for row in await self._engine.store.tokens():
             self._keep(row)
+        self.loaded = True
 
     def check(self, secret: str) -> Principal | None:
         """Whose secret this is; None: nobody's, or that of a token that was revoked or has expired.
