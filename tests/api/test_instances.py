@@ -88,9 +88,7 @@ async def test_a_running_instance_names_what_runs_and_what_waits(client: httpx.A
     await jobs.inside.wait()
     async with asyncio.timeout(10):
         while not (data := await _data(client, path))["progress"]["running_task_ids"]:  # noqa: ASYNC110
-            await asyncio.sleep(
-                0.01
-            )  # the row that says Running follows its start within 0.1 s
+            await asyncio.sleep(0.01)  # the row that says Running follows its start within 0.1 s
     assert data["progress"]["running_task_ids"] == ["gate"]
     assert data["progress"]["pending_task_ids"] == ["after"]
     assert (data["status"], data["result"], data["finished_at"]) == ("Running", None, None)
@@ -149,12 +147,17 @@ async def test_tasks_come_in_definition_order_with_their_attempts(client: httpx.
 
 async def test_pages_of_tasks_show_each_once(client: httpx.AsyncClient) -> None:
     path = await _start(client, FAILING, wait="20s")
-    names, cursor = [], None
-    while cursor is not None or not names:
-        page = await _data(client, path + "/tasks", limit=2, **({} if cursor is None else {"cursor": cursor}))
-        names += [task["name"] for task in page["items"]]
-        cursor = page["cursor"]
-    assert names == ["fine", "bad", "below"]
+    whole = await _data(client, path + "/tasks")
+    for limit in (1, 2, 3):
+        tasks: list[Any] = []
+        cursor = None
+        while cursor is not None or not tasks:
+            page = await _data(client, path + "/tasks", limit=limit, **({} if cursor is None else {"cursor": cursor}))
+            assert page["total"] == 3
+            tasks += page["items"]
+            cursor = page["cursor"]
+        assert tasks == whole["items"], "with the attempts of each"
+    assert [task["name"] for task in tasks] == ["fine", "bad", "below"]
 
 
 async def test_one_task_is_found_by_a_name_of_any_language(client: httpx.AsyncClient, jobs: Jobs) -> None:
