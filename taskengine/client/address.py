@@ -31,6 +31,12 @@ def parse_address(text: str) -> str:
         )
     if not host or parts.query or parts.fragment or re.search(r"[\s\\%]", host):
         raise InvalidConfiguration(f"server address {text!r}: it is scheme, host and port, e.g. http://127.0.0.1:8080")
+    try:
+        host.encode("idna")  # as sockets do, which do not say it as an OSError
+    except UnicodeError:
+        raise InvalidConfiguration(
+            f"server address {text!r}: no machine has such a name; the parts between the dots have 1 to 63 characters"
+        ) from None
     shown_host = f"[{host}]" if ":" in host else host
     shown_port = "" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}"
     return f"{parts.scheme}://{shown_host}{shown_port}{parts.path.rstrip('/')}"

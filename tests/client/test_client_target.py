@@ -45,6 +45,8 @@ def test_an_address_has_one_spelling(said: str, written: str) -> None:
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
+        ("http://x" + "y" * 63, "no machine has such a name"),
+        ("http://a..b", "no machine has such a name"),
         ("127.0.0.1:8080", "say http:// or https://"),
         ("ftp://host", "http or https"),
         ("http://", "host and port"),

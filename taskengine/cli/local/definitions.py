@@ -9,7 +9,7 @@ from typing import Final
 from taskengine.definition import MAX_BYTES, read_json, read_yaml
 from taskengine.model.definition import WorkflowDefinition
 
-__all__ = ["STDIN", "is_file", "known_jobs", "load_definition", "read_content", "read_source"]
+__all__ = ["STDIN", "is_file", "known_jobs", "load_definition", "read_content", "read_source", "shown_name"]
 
 STDIN: Final = "-"
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
@@ -26,7 +26,12 @@ def read_source(path: str) -> tuple[bytes, str]:
         return sys.stdin.buffer.read(), "<stdin>"
     name = os.path.normpath(path)
     with open(name, "rb") as stream:
-        return stream.read(MAX_BYTES + 1), name
+        return stream.read(MAX_BYTES + 1), shown_name(name)
+
+
+def shown_name(path: str) -> str:
+    """A name for reports: bytes of it that are no text are spelled out, since JSON cannot have them."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def read_content(content: bytes, name: str, jobs: Collection[str] | None) -> WorkflowDefinition:

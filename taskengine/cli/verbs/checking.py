@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from taskengine.cli import exits
-from taskengine.cli.local.definitions import known_jobs, load_definition
+from taskengine.cli.local.definitions import known_jobs, load_definition, shown_name
 from taskengine.cli.output import Format, Output, write_data, write_text
 from taskengine.cli.problems import exit_code_of, explain, say
 from taskengine.cli.safe import clean
@@ -34,11 +34,12 @@ def validate(files: Sequence[str], *, apps: Sequence[str], output: Output) -> in
 
 def _check(file: str, jobs: Collection[str], *, quiet: bool) -> tuple[_Report, int]:
     """The report on one file and the exit code for it; `id` is null where the file could not be read."""
-    report: _Report = {"file": file, "valid": False, "id": None, "name": None, "version": None, "tasks": 0}
+    unread = {"valid": False, "id": None, "name": None, "version": None, "tasks": 0}
+    report: _Report = {"file": shown_name(file), **unread}
     try:
         definition = load_definition(file, jobs)
     except (TaskEngineError, OSError) as error:
-        if not quiet:
+        if not (quiet and isinstance(error, InvalidDefinition)):  # a report has no place for why it was not read
             say(explain(error))
         problems = error.problems if isinstance(error, InvalidDefinition) else ()
         found = [msgspec.to_builtins(problem) for problem in problems]
