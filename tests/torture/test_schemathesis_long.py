@@ -18,7 +18,7 @@ def test_no_request_breaks_the_server(tmp_path: Path, scope: str | None, store: 
     seed = str(random.randrange(2**31))
     dsn = "memory://" if store == "memory" else tmp_path / "引擎.db"
     with background_server(dsn=dsn) as world:
-        budget = ("--seed", seed, "-n", "100", "--max-time", "90")
+        budget = ("--seed", seed, "-n", "100", "--max-time", "45")
         began_s = time.monotonic()
         report = fuzz(world, tmp_path / "out", scope, *budget, limit_s=900)
         note(
