@@ -64,8 +64,9 @@ class Order(msgspec.Struct, frozen=True):
 class Book:
     """What was asked for over all rounds. An order is asked for, under its key, until it is acknowledged."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, longest_s: float = 1.0) -> None:
         self._rng = random.Random(seed)
+        self._seconds = [each for each in _SECONDS if each <= longest_s]
         self._numbers = itertools.count()
         self.unanswered: list[Order] = []
         self.acknowledged: dict[str, str] = {}
@@ -75,7 +76,7 @@ class Book:
         if self.unanswered:
             return self.unanswered.pop(0)
         workflow = self._rng.choices(FITTING, weights=(20, 1))[0]
-        seconds = self._rng.choice(_SECONDS) if workflow == "两步" else 0.02
+        seconds = self._rng.choice(self._seconds) if workflow == "两步" else 0.02
         return self.order(workflow, {"seconds": seconds})
 
     def order(self, workflow: str, params: Mapping[str, float] | None = None) -> Order:
