@@ -103,6 +103,10 @@ class ServerProcess:
         status = Path(f"/proc/{self.pid}/status")
         self._until(lambda: bool(_mask(status.read_text(), "SigCgt") >> (signal.SIGTERM - 1) & 1), "hear signals")
 
+    def until_said(self, word: str) -> None:
+        """Until its log has the word."""
+        self._until(lambda: word in self.log, f"say {word}")
+
     def until_one_is_taken(self) -> None:
         """Until no signal waits for it: the same one, sent again, does not melt into the first."""
         status = Path(f"/proc/{self.pid}/status")

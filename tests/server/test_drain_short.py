@@ -55,7 +55,7 @@ def ended_after(server: ServerProcess, *numbers: signal.Signals) -> tuple[int, f
     """The exit code, and the seconds since the last of these signals, which are heard one by one."""
     for number in numbers[:-1]:
         server.signal(number)
-        eventually(lambda: "server.stopping" in server.log)
+        server.until_said("server.stopping")
     sent_s = server.signal(numbers[-1])
     return server.wait(), time.monotonic() - sent_s
 
