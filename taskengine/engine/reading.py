@@ -80,15 +80,15 @@ class Reading:
         ticket = None if directory is None else directory.sights.begin(instance_id)
         ending = None
         try:
-            sight = await self._store.sight(instance_id, self._leaves)
+            asked: list[bool] = []  # whether its definition was known when the store looked for results
+            sight = await self._store.sight(instance_id, lambda version: self._leaves(version, asked))
             if sight is None:
                 raise NotFound("instance", instance_id)
             row = sight.row
-            blueprint = self._blueprints.get(row.version)
-            progress = await self._progress(row, sight.last)
-            found = Ending(row, progress, None if blueprint is None else sight.results)
+            complete = asked == [True]
+            found = Ending(row, await self._progress(row, sight.last), sight.results if complete else None)
             # A store that only reads has no epoch, and another process may write to it.
-            if row.phase is Phase.END and blueprint is not None and self._store.epoch:
+            if row.phase is Phase.END and complete and self._store.epoch:
                 ending = found
             return found
         finally:
@@ -96,9 +96,10 @@ class Reading:
                 here = directory.get(instance_id) is not None
                 directory.sights.keep(instance_id, ticket, None if here else ending)
 
-    def _leaves(self, version: Version) -> Sequence[int]:
+    def _leaves(self, version: Version, asked: list[bool]) -> Sequence[int]:
         """Called on the store's thread: it only looks."""
         blueprint = self._blueprints.peek(version)
+        asked.append(blueprint is not None)
         return () if blueprint is None else blueprint.leaves
 
     async def history(

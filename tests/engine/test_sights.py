@@ -182,6 +182,29 @@ async def test_after_a_restart_the_store_is_asked_once(sqlite_world: World, monk
     assert len(asked) <= 2
 
 
+async def test_a_definition_that_becomes_known_while_the_store_looks_does_not_hide_the_results(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> int:
+        return 7
+
+    workflow = flow(TaskSpec(name="t", job="work"))
+    first = await sqlite_world.start({"work": work})
+    instance = (await finished(first, workflow)).id
+    await first.stop()
+    engine = await sqlite_world.start({"work": work})
+    sight = engine.store.sight
+
+    async def answered_late(instance_id: Any, wanted: Any) -> Any:
+        found = await sight(instance_id, wanted)
+        await engine.register_workflow(workflow)
+        return found
+
+    monkeypatch.setattr(engine.store, "sight", answered_late)
+    assert (await engine.get_instance(instance)).status == "Success"
+    assert await engine.result(instance) == {"t": 7}
+
+
 async def test_of_an_instance_whose_actor_has_failed_nothing_old_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
