@@ -147,11 +147,13 @@ class WorkThread:
                 thread._raw = self
 
         uri = f"file:{quote(str(self._path))}?mode={'ro' if self._read_only else 'rw'}"
+        proxy = aiosqlite.connect(uri, uri=True, factory=Known, isolation_level=None, timeout=BUSY_TIMEOUT_S)
         try:
-            self._proxy = await aiosqlite.connect(
-                uri, uri=True, factory=Known, isolation_level=None, timeout=BUSY_TIMEOUT_S
-            )
+            self._proxy = await proxy
         except sqlite3.Error as exc:
+            # aiosqlite 0.22 asks its thread to end and does not wait: its last word would find the loop closed. The
+            # thread has nothing left to do, so this takes microseconds.
+            proxy._thread.join()
             raise translate(exc, str(self._path)) from exc
 
     async def run(self, work: Callable[[sqlite3.Connection], _T], *, alone: bool = True) -> _T:

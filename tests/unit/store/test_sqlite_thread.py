@@ -126,3 +126,13 @@ async def test_what_was_handed_in_before_the_close_is_answered(thread: WorkThrea
     assert await asyncio.wait_for(asyncio.gather(*asked), LIMIT_S) == list(range(5))
     with pytest.raises(Unavailable):
         await thread.run(lambda db: None)
+
+
+def test_an_open_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
+    async def fail() -> int:
+        before = threading.active_count()
+        with pytest.raises(StoreError):
+            await WorkThread(tmp_path, read_only=True).open()  # a folder
+        return threading.active_count() - before
+
+    assert [asyncio.run(fail()) for _ in range(50)] == [0] * 50
