@@ -11,7 +11,7 @@ from taskengine.client.following import NDJSON, StreamSteps
 from taskengine.client.lines import LineCutter
 from taskengine.client.pace import Pace
 from taskengine.client.steps import Answer, Closed, Emit, Fault, Open, Opened, Outcome, Pause, Receive, Request, Send
-from taskengine.client.wiring import Wiring, answer_of, end_of, refusal_of
+from taskengine.client.wiring import GOODBYE_S, Wiring, answer_of, end_of, refusal_of
 
 if TYPE_CHECKING:
     import httpx
@@ -217,7 +217,8 @@ class AsyncTransport:
         from websockets.exceptions import WebSocketException
 
         try:
-            return _AsyncSocketFeed(await connect(**self._wiring.socket_options(request))), Opened()
+            options = self._wiring.socket_options(request) | {"close_timeout": CLOSING_S}  # ours ends before
+            return _AsyncSocketFeed(await connect(**options)), Opened()
         except (OSError, WebSocketException) as error:
             return None, refusal_of(error)
 
@@ -286,7 +287,14 @@ class _AsyncSocketFeed:
             return end_of(error)
 
     async def close(self) -> None:
-        await self._socket.close()
+        import anyio
+
+        # The library's own patience is an asyncio.timeout. In a task that was cancelled the first Pythons 3.11 let a
+        # cancellation out of it instead of the TimeoutError, and the connection stayed open.
+        with anyio.move_on_after(GOODBYE_S):
+            await self._socket.close()
+        self._socket.transport.abort()
+        await self._socket.wait_closed()
 
 
 class _SyncLineFeed:

@@ -13,7 +13,7 @@ from taskengine.errors import InvalidConfiguration
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Wiring", "answer_of", "end_of", "refusal_of"]
+__all__ = ["GOODBYE_S", "Wiring", "answer_of", "end_of", "refusal_of"]
 
 MAX_FRAME: Final = 64 * 1024 * 1024
 """Bytes of one message: the snapshot of an instance with 100,000 tasks fits."""
