@@ -104,6 +104,7 @@ class Ran(subprocess.CompletedProcess[str]):
 
     @property
     def data(self) -> Any:
+        assert self.stdout, f"exit code {self.returncode}: {self.stderr}"
         return json.loads(self.stdout)
 
 
@@ -170,12 +171,16 @@ def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 def main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """The same in this process: quicker, for commands that only ask or tell."""
     monkeypatch.chdir(folder)
+    # A job file of this command is not that of the command before, although both are the module `jobs`.
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
 
     def run(*arguments: str, stdin: str = "") -> Ran:
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             code = root.main(arguments)
+        sys.modules.pop("jobs", None)
         return Ran(arguments, code, *(_written(stream) for stream in (out, err)))
 
     return run
