@@ -162,7 +162,8 @@ def _litestar_text(error: HTTPException, fields: list[FieldProblem]) -> str:
 
 
 def _litestar_field(extra: Mapping[str, Any]) -> FieldProblem:
-    source, key = str(extra.get("source", "")), str(extra.get("key", ""))
+    source, key = extra.get("source", ""), str(extra.get("key", ""))
+    source = str(getattr(source, "value", source))  # an enumeration of Litestar's, whose text is its Python name
     return FieldProblem(
         message=_clean(str(extra.get("message", ""))), path=_clean(".".join(filter(None, (source, key))))
     )

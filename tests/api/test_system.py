@@ -86,3 +86,10 @@ async def test_functions_are_those_that_a_definition_may_name(world: ApiWorld) -
 
 def test_the_words_of_health_are_those_of_the_wire() -> None:
     assert get_args(HealthBody.__annotations__["status"]) == get_args(Word)
+
+
+async def test_a_wrong_question_is_told_by_its_place_and_name() -> None:
+    async with api_world() as world, world.client("read") as client:
+        problem = (await client.get("/api/v1/instances", params={"limit": "1000"})).json()
+    assert problem["detail"] == "the request cannot be used: query.limit: Expected `int` <= 100"
+    assert [(each["path"], each["message"]) for each in problem["errors"]] == [("query.limit", "Expected `int` <= 100")]
