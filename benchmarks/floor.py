@@ -14,13 +14,14 @@ import msgspec
 
 from benchmarks.floor_rows import Row, done, ended, event, ready, started
 from taskengine.ambient import Ambient
+from taskengine.store.dialect import SQLITE
 from taskengine.store.queries import queries
 from taskengine.store.sqlite_thread import WorkThread
 
 __all__ = ["Writer", "w1", "w2"]
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
-SQL: Final = queries("sqlite")
+SQL: Final = queries(SQLITE)
 WRITES: Final = ("insert_instance", "change_instance", "insert_task", "change_task", "insert_event")
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode

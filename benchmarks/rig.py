@@ -16,6 +16,7 @@ from taskengine.clock import Micros
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
 from taskengine.store import migrations, place
+from taskengine.store.dialect import SQLITE
 from taskengine.store.queries import folder, queries
 from taskengine.store.sqlite_thread import WorkThread
 
@@ -75,7 +76,7 @@ async def writer_on(path: Path) -> AsyncIterator[Writer]:
     for setting in "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4096", "temp_store = MEMORY":
         await thread.run(lambda db, setting=setting: db.execute(f"PRAGMA {setting}").fetchall())  # type: ignore[misc]
     await thread.run(lambda db: migrations.migrate(db, migrations.load(folder("sqlite")), Micros(0)))
-    await thread.run(lambda db: db.execute(queries("sqlite")["next_epoch"]).fetchall())
+    await thread.run(lambda db: db.execute(queries(SQLITE)["next_epoch"]).fetchall())
     yield Writer(thread)
     await thread.close()
 

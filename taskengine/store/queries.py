@@ -1,4 +1,4 @@
-"""Named SQL, read from the package once per dialect."""
+"""Named SQL, read from the package once per dialect: the common queries, and over them those of the dialect."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -6,6 +6,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Final
+
+from taskengine.store.dialect import Dialect
 
 __all__ = ["folder", "parse", "queries"]
 
@@ -18,9 +20,20 @@ def folder(dialect: str) -> Traversable:
 
 
 @cache
-def queries(dialect: str) -> Mapping[str, str]:
-    """The queries of `queries.sql` by name."""
-    return MappingProxyType(dict(parse(folder(dialect).joinpath("queries.sql").read_text("utf-8"))))
+def queries(dialect: Dialect) -> Mapping[str, str]:
+    """All queries by name, as this database takes them."""
+    own = folder(dialect.name)
+    found = {**_read(files("taskengine.store").joinpath("sql", "queries.sql")), **_read(own.joinpath("queries.sql"))}
+    columns = found["instance_columns"]
+    found["unfinished"] = f"{columns} {found['unfinished']}"
+    found["instance"] = f"{columns} WHERE id = ?"
+    found["instance_by_key"] = f"{columns} WHERE workflow_id = ? AND idempotency_key = ?"
+    found["instances_in"] = f"{columns} WHERE id IN {{texts ?}}"
+    return MappingProxyType({name: dialect.say(sql) for name, sql in found.items()})
+
+
+def _read(file: Traversable) -> dict[str, str]:
+    return dict(parse(file.read_text("utf-8")))
 
 
 def parse(text: str) -> Iterator[tuple[str, str]]:

@@ -8,48 +8,25 @@ than one piece of work, so the log can be emptied.
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
-
 from taskengine.ambient import Ambient
-from taskengine.clock import Micros
 from taskengine.errors import InvalidConfiguration, StoreError, Unavailable
-from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
-from taskengine.model.records import (
-    AttemptRow,
-    CommandRow,
-    DefinitionRow,
-    EventRow,
-    FunctionRow,
-    InstanceRow,
-    LogRow,
-    TaskRow,
-    TokenRow,
-)
-from taskengine.model.states import InstanceState, Phase, TaskState
 from taskengine.store import codec, migrations, place
 from taskengine.store.batch import Batch
+from taskengine.store.dialect import SQLITE
 from taskengine.store.interface import (
-    ALL_INSTANCES,
     DEFAULT_READERS,
-    MAX_ORDINAL,
-    PENDING,
-    RUNNING,
     Durability,
-    InstanceQuery,
-    Loaded,
-    OpenTasks,
-    Sight,
     StoreStatus,
 )
 from taskengine.store.lock import FileLock
-from taskengine.store.queries import folder, queries
+from taskengine.store.queries import folder
+from taskengine.store.reading import Look, Reading
 from taskengine.store.sqlite_batch import apply
-from taskengine.store.sqlite_select import select_count, select_page
 from taskengine.store.sqlite_thread import WorkThread, translate
 
 __all__ = ["SqliteStore"]
@@ -59,13 +36,8 @@ _T = TypeVar("_T")
 LOG_LIMIT_BYTES: Final = 16 << 20
 """Above this the log is copied into the database file. Its room is kept: overwriting syncs faster than growing."""
 
-PAGE: Final = 200
-"""Instances read at once by `unfinished`."""
 
-_UNFINISHED: Final = " WHERE phase <> 'end' AND (created_us, id) > (?, ?) ORDER BY created_us, id LIMIT ?"
-
-
-class SqliteStore:
+class SqliteStore(Reading):
     """See `interface.Store`.
 
     path           of the database file; it and its folder are made when missing, unless read_only
@@ -87,6 +59,7 @@ class SqliteStore:
         readers: int = DEFAULT_READERS,
         allow_network: bool = False,
     ) -> None:
+        super().__init__(SQLITE)
         self.path = place.resolve(path)
         self._ambient = ambient
         self._read_only, self._allow_network = read_only, allow_network
@@ -96,7 +69,6 @@ class SqliteStore:
         self._log_name = str(self._log_path)  # looked at after each commit, and a Path takes 8 µs more
         self._writer = WorkThread(self.path, read_only=False)
         self._readers = [WorkThread(self.path, read_only=True) for _ in range(readers)]
-        self._sql = _with_instances(queries("sqlite"))
         self._epoch = 0
         self._schema = 0
         self._next_checkpoint = LOG_LIMIT_BYTES
@@ -231,9 +203,6 @@ class SqliteStore:
         """A few rows by their key. Such questions go to one reader, where they travel together."""
         return await min(self._readers, key=lambda reader: reader.long).run(work, alone=False)
 
-    async def _rows(self, name: str, *values: object) -> list[codec.Values]:
-        return await self._ask(self._sql[name], values, _as_it_is)
-
     async def _ask(self, query: str, values: Sequence[object], made: Callable[[codec.Values], _T]) -> list[_T]:
         """`made` of each row, on the reader's thread."""
         wanted = codec.askable(values)
@@ -248,174 +217,11 @@ class SqliteStore:
             return []
         return await self._look(lambda db: db.execute(query, wanted).fetchall())
 
-    async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
-        return next(map(codec.instance_row, await self._few("instance", instance_id)), None)
-
-    async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
-        if codec.askable((instance_id,)) is None:
-            return None
-        return await self._look(lambda db: self._sight(db, instance_id, wanted))
-
-    def _sight(
-        self, db: sqlite3.Connection, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]
-    ) -> Sight | None:
-        db.execute("BEGIN")  # the queries see one moment
-        found = db.execute(self._sql["instance"], (instance_id,)).fetchone()
-        if found is None:
-            return None
-        row = codec.instance_row(found)
-        last = db.execute(self._sql["last_event"], (instance_id,)).fetchone()
-        results: dict[Ordinal, bytes] = {}
-        if row.phase is Phase.END and (ordinals := wanted(row.version)):
-            asked = (instance_id, msgspec.json.encode(list(ordinals)).decode())
-            results = dict(db.execute(self._sql["results"], asked))
-        return Sight(row=row, last=None if last is None else codec.event_row(last), results=results)
-
-    async def instances(
-        self,
-        query: InstanceQuery = ALL_INSTANCES,
-        *,
-        limit: int = 20,
-        offset: int = 0,
-        descending: bool = True,
-        after: tuple[Micros, InstanceId] | None = None,
-    ) -> list[InstanceRow]:
-        columns = self._sql["instance_columns"]
-        return await self._found(
-            *select_page(columns, query, limit=limit, offset=offset, descending=descending, after=after)
-        )
-
-    async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
-        return sum([count for (count,) in await self._ask(*select_count(query), _as_it_is)])
-
-    async def unfinished(self) -> AsyncIterator[InstanceRow]:
-        query = self._sql["instance_columns"] + _UNFINISHED
-        last: tuple[int, str] = (-(1 << 63), "")
-        while page := await self._found(query, (*last, PAGE)):
-            for row in page:
-                yield row
-            last = (page[-1].created_us, page[-1].id)
-
-    async def _found(self, query: str, values: Sequence[object]) -> list[InstanceRow]:
-        return await self._ask(query, values, codec.instance_row)
-
-    async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
-        return await self._read(lambda db: self._load(db, list(instance_ids)))
-
-    def _load(self, db: sqlite3.Connection, instance_ids: list[InstanceId]) -> dict[InstanceId, Loaded]:
-        wanted = (msgspec.json.encode(instance_ids).decode(),)
-        db.execute("BEGIN")  # the four queries see one moment
-        query = self._sql["instance_columns"] + " WHERE id IN (SELECT value FROM json_each(?))"
-        loaded = {
-            row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0)
-            for row in map(codec.instance_row, db.execute(query, wanted))
-        }
-        for instance_id, *task in db.execute(self._sql["light_tasks"], wanted):
-            loaded[instance_id].tasks.append(codec.task_row(task))
-        for instance_id, *command in db.execute(self._sql["commands_of"], wanted):
-            loaded[instance_id].commands.append(codec.command_row(command))
-        for instance_id, last_seq in db.execute(self._sql["last_seqs"], wanted):
-            loaded[instance_id] = msgspec.structs.replace(loaded[instance_id], last_seq=last_seq)
-        return loaded
-
-    async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
-        return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]
-
-    async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
-        wanted = msgspec.json.encode(list(ordinals)).decode()
-        rows = await self._rows("task_states", instance_id, wanted)
-        return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
-
-    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
-        if codec.askable((instance_id,)) is None:
-            return OpenTasks(running=[], pending=[Ordinal(n) for n in range(min(count, limit))])
-        return await self._read(lambda db: self._open_tasks(db, instance_id, count, limit))
-
-    def _open_tasks(self, db: sqlite3.Connection, instance_id: InstanceId, count: int, limit: int) -> OpenTasks:
-        db.execute("BEGIN")  # the queries see one moment
-
-        def ordinals(name: str, states: str) -> list[Ordinal]:
-            return [ordinal for (ordinal,) in db.execute(self._sql[name], (instance_id, count, states, limit))]
-
-        return OpenTasks(running=ordinals("tasks_in", _RUNNING), pending=ordinals("tasks_not_in", _NOT_PENDING))
-
-    async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        wanted = msgspec.json.encode(list(ordinals)).decode()
-        return {Ordinal(ordinal): result for ordinal, result in await self._rows("results", instance_id, wanted)}
-
-    async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        wanted = msgspec.json.encode(list(ordinals)).decode()
-        return {Ordinal(ordinal): error for ordinal, error in await self._rows("task_errors", instance_id, wanted)}
-
-    async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
-        return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
-
-    async def last_event(self, instance_id: InstanceId) -> EventRow | None:
-        return next(map(codec.event_row, await self._few("last_event", instance_id)), None)
-
-    async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
-        wanted = msgspec.json.encode(list(instance_ids)).decode()
-        return {values[0]: codec.event_row(values) for values in await self._rows("last_events", wanted)}
-
-    async def attempts(
-        self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL
-    ) -> list[AttemptRow]:
-        if ordinal is None:
-            found = await self._rows("attempts", instance_id, after, last)
-        else:
-            found = await self._rows("attempts_of_task", instance_id, ordinal)
-        return [codec.attempt_row(values) for values in found]
-
-    async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
-        return next(map(codec.command_row, await self._few("command", instance_id, command_id)), None)
-
-    async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
-        return [codec.command_row(found) for found in await self._rows("commands", instance_id)]
-
-    async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
-        return next(map(codec.instance_row, await self._few("instance_by_key", workflow_id, key)), None)
-
-    async def definition(self, version: Version) -> DefinitionRow | None:
-        return next(map(codec.definition_row, await self._few("definition", version)), None)
-
-    async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
-        return next(map(codec.definition_row, await self._few("current", workflow_id)), None)
-
-    async def workflows(self) -> list[DefinitionRow]:
-        return [codec.definition_row(found) for found in await self._rows("workflows")]
-
-    async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
-        return [codec.definition_row(found) for found in await self._rows("versions", workflow_id)]
-
-    async def functions(self) -> list[FunctionRow]:
-        return [codec.function_row(found) for found in await self._rows("functions")]
-
-    async def logs(
-        self,
-        instance_id: InstanceId,
-        *,
-        task: str | None = None,
-        after: int = 0,
-        limit: int = 1000,
-        tail: int | None = None,
-    ) -> list[LogRow]:
-        name = "logs" if tail is None else "last_logs"
-        count = limit if tail is None else tail
-        if task is None:
-            found = await self._rows(name, instance_id, after, count)
-        else:
-            found = await self._rows(f"{name}_of_task", instance_id, after, task, count)
-        rows = [codec.log_row(values) for values in found]
-        return rows if tail is None else rows[::-1]
-
-    async def last_log(self, instance_id: InstanceId) -> int:
-        return sum([last for (last,) in await self._rows("last_log", instance_id)])
-
-    async def tokens(self) -> list[TokenRow]:
-        return [codec.token_row(found) for found in await self._rows("tokens")]
+    async def _see(self, look: Look[_T], *, quick: bool = False) -> _T:
+        return await (self._look if quick else self._read)(lambda db: _answer(db, look))
 
     async def status(self) -> StoreStatus:
-        counts = {InstanceState(state): count for state, count in await self._rows("count_by_state")}
+        counts = await self._count_by_state()
         size = sum(_size(path) for path in (self.path, self._log_path))
         return StoreStatus(address=f"sqlite://{self.path}", schema=self._schema, size_bytes=size, instances=counts)
 
@@ -426,18 +232,16 @@ _FSYNC_FAILED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOE
 _SYNCHRONOUS: Final[Mapping[Durability, str]] = {"full": "FULL", "normal": "NORMAL"}
 
 
-_RUNNING: Final = msgspec.json.encode(sorted(RUNNING)).decode()
-_NOT_PENDING: Final = msgspec.json.encode(sorted(frozenset(TaskState) - PENDING)).decode()
-
-
-def _with_instances(known: Mapping[str, str]) -> Mapping[str, str]:
-    """Besides the queries of the file those that read whole instances, whose columns stand there once."""
-    columns = known["instance_columns"]
-    return {
-        **known,
-        "instance": f"{columns} WHERE id = ?",
-        "instance_by_key": f"{columns} WHERE workflow_id = ? AND idempotency_key = ?",
-    }
+def _answer(db: sqlite3.Connection, look: Look[_T]) -> _T:
+    """On a reader's thread: the questions of a look, in one transaction so that they see one moment."""
+    db.execute("BEGIN")
+    try:
+        query, values = next(look)
+        while True:
+            query, values = look.send(db.execute(query, values).fetchall())
+    except StopIteration as end:
+        found: _T = end.value
+        return found
 
 
 def _set_up_writer(db: sqlite3.Connection, synchronous: str) -> None:
@@ -450,10 +254,6 @@ def _set_up_writer(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
     db.execute("PRAGMA temp_store = MEMORY")
-
-
-def _as_it_is(row: codec.Values) -> codec.Values:
-    return row
 
 
 def _size(path: Path) -> int:

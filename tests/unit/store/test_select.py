@@ -8,11 +8,13 @@ import pytest
 
 from taskengine.clock import Micros
 from taskengine.model.states import InstanceState
+from taskengine.store.dialect import SQLITE
 from taskengine.store.interface import InstanceQuery
 from taskengine.store.migrations import load, migrate
 from taskengine.store.queries import folder, queries
-from taskengine.store.sqlite_select import select_count, select_page
+from taskengine.store.select import select_count, select_page
 
+SQL = queries(SQLITE)
 FAILED = frozenset({InstanceState.FAILED})
 OPEN = frozenset({InstanceState.RUNNING, InstanceState.PAUSED, InstanceState.FAILED})
 ENDED = frozenset({InstanceState.SUCCESS, InstanceState.FAILED})
@@ -51,8 +53,7 @@ def db() -> Iterator[sqlite3.Connection]:
 
 
 def _plan(db: sqlite3.Connection, query: InstanceQuery, after: Any, *, descending: bool = True) -> list[str]:
-    columns = queries("sqlite")["instance_columns"]
-    text, values = select_page(columns, query, limit=20, offset=0, descending=descending, after=after)
+    text, values = select_page(SQLITE, SQL, query, limit=20, offset=0, descending=descending, after=after)
     return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}", values)]
 
 
@@ -86,7 +87,7 @@ def test_a_plan_that_sorts_is_noticed(db: sqlite3.Connection) -> None:
 @pytest.mark.parametrize("case", ["all", "state", "states", "workflow", "window", "window of a state"])
 def test_counting_reads_no_instance(db: sqlite3.Connection, case: str) -> None:
     query, _, legs = INDEXES[case]
-    text, values = select_count(query)
+    text, values = select_count(SQLITE, SQL, query)
     plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}", values)]
     assert sum("instances USING COVERING INDEX" in line for line in plan) == legs, plan
 
@@ -101,8 +102,8 @@ def test_a_prefix_begins_at_the_key(db: sqlite3.Connection) -> None:
 def test_nothing_from_outside_stands_in_the_text(text: str) -> None:
     query = InstanceQuery(workflow_id=text, labels={text: text}, search=text, prefix=text)
     for sql, values in (
-        select_page("SELECT * FROM instances", query, limit=1, offset=0, descending=True, after=(1, text)),
-        select_count(query),
+        select_page(SQLITE, SQL, query, limit=1, offset=0, descending=True, after=(1, text)),
+        select_count(SQLITE, SQL, query),
     ):
         assert text not in sql
         assert sql.count("?") == len(values)

@@ -1,0 +1,53 @@
+"""What differs between the databases in the text of a query; all else of a dialect is in its `.sql` files."""
+
+import re
+from typing import Final
+
+import msgspec
+
+__all__ = ["SQLITE", "Dialect"]
+
+_MARK: Final = re.compile(r"\?\d*")
+_JSON: Final = re.compile(r"\{(\w+(?:\.\w+)?)\}")
+_TEXTS, _NUMBERS = "{texts ?}", "{numbers ?}"
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How the forms that our queries are written in are said to one database.
+
+    name     of its folder below `sql/`
+    mark     where a value is bound; None: as it is written, `?`
+    blob     a column with JSON, read as bytes: `{params}` in a query
+    texts    the rows of a JSON list of texts that is bound as one value: `{texts ?}`
+    numbers  the same of whole numbers: `{numbers ?}`
+    aside    a column, in a form that keeps its indexes out
+    rows_in_order  an index answers `(a, b) < (?, ?)`
+    legs_apart     each part of a UNION ALL may have an ORDER BY and a LIMIT of its own, and needs them to be quick
+    """
+
+    name: str
+    mark: str | None = None
+    blob: str
+    texts: str
+    numbers: str
+    aside: str
+    rows_in_order: bool = True
+    legs_apart: bool = False
+
+    def say(self, sql: str) -> str:
+        """A query of ours in this database's words. A `?` never stands inside a text of ours."""
+        said = sql.replace(_TEXTS, self.texts).replace(_NUMBERS, self.numbers)
+        return _JSON.sub(lambda match: self.blob.format(match[1]), said)
+
+    def marked(self, sql: str) -> str:
+        """With the driver's marks instead of ours: the last step, after which nothing may be put together."""
+        return sql if self.mark is None else _MARK.sub(self.mark, sql.replace("%", "%%"))
+
+
+SQLITE: Final = Dialect(
+    name="sqlite",
+    blob="CAST({} AS BLOB)",
+    texts="(SELECT value FROM json_each(?))",
+    numbers="(SELECT value FROM json_each(?))",
+    aside="+{}",  # https://sqlite.org/optoverview.html#disqualifying_where_clause_terms_using_unary_
+)

@@ -1,0 +1,254 @@
+"""The reading verbs of every store that speaks SQL: named queries in, rows out. How they are asked is the store's.
+
+A question is the name of a query and its values. What needs several of one moment is a `Look`: a generator that
+yields questions, gets the rows, and returns what it made of them; so the same text serves a thread with a blocking
+driver and a loop with an awaiting one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from taskengine.clock import Micros
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.records import (
+    AttemptRow,
+    CommandRow,
+    DefinitionRow,
+    EventRow,
+    FunctionRow,
+    InstanceRow,
+    LogRow,
+    TaskRow,
+    TokenRow,
+)
+from taskengine.model.states import InstanceState, Phase, TaskState
+from taskengine.store import codec
+from taskengine.store.dialect import Dialect
+from taskengine.store.interface import (
+    ALL_INSTANCES,
+    MAX_ORDINAL,
+    PENDING,
+    RUNNING,
+    InstanceQuery,
+    Loaded,
+    OpenTasks,
+    Sight,
+)
+from taskengine.store.queries import queries
+from taskengine.store.select import Statement, select_count, select_page
+
+__all__ = ["Look", "Reading"]
+
+_T = TypeVar("_T")
+
+Look = Generator[Statement, Sequence[codec.Values], _T]
+"""Yields SQL with its values, is sent the rows, returns what was asked for."""
+
+PAGE: Final = 200
+"""Instances read at once by `unfinished`."""
+
+_GAPS_PAGE: Final = 5000
+
+
+def _json(values: Collection[str] | Collection[int]) -> str:
+    return msgspec.json.encode(list(values)).decode()
+
+
+_RUNNING: Final = _json(sorted(RUNNING))
+_NOT_PENDING: Final = _json(sorted(frozenset(TaskState) - PENDING))
+
+
+class Reading(ABC):
+    """See `interface.Store` for the verbs.
+
+    What a store gives: `_rows` for rows of one query, which may be many; `_few` for the rows of one that is always
+    quick; `_see` for a look. All raise Unavailable when it is not open, StoreUnavailable when the database is away.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._words = queries(dialect)
+        self._sql: Mapping[str, str] = {name: dialect.marked(sql) for name, sql in self._words.items()}
+
+    @abstractmethod
+    async def _ask(self, query: str, values: Sequence[object], made: Callable[[codec.Values], _T]) -> list[_T]:
+        """`made` of each row."""
+
+    @abstractmethod
+    async def _few(self, name: str, *values: object) -> Sequence[codec.Values]: ...
+
+    @abstractmethod
+    async def _see(self, look: Look[_T], *, quick: bool = False) -> _T:
+        """All its questions are answered as of one moment. quick: it asks for a few rows by their key."""
+
+    async def _rows(self, name: str, *values: object) -> list[codec.Values]:
+        return await self._ask(self._sql[name], values, _as_it_is)
+
+    async def instance(self, instance_id: InstanceId) -> InstanceRow | None:
+        return next(map(codec.instance_row, await self._few("instance", instance_id)), None)
+
+    async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
+        if codec.askable((instance_id,)) is None:
+            return None
+        return await self._see(self._sight(instance_id, wanted), quick=True)
+
+    def _sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Look[Sight | None]:
+        found = yield self._sql["instance"], [instance_id]
+        if not found:
+            return None
+        row = codec.instance_row(found[0])
+        last = yield self._sql["last_event"], [instance_id]
+        results: dict[Ordinal, bytes] = {}
+        if row.phase is Phase.END and (ordinals := wanted(row.version)):
+            results = dict((yield self._sql["results"], [instance_id, _json(ordinals)]))
+        return Sight(row=row, last=codec.event_row(last[0]) if last else None, results=results)
+
+    async def instances(
+        self,
+        query: InstanceQuery = ALL_INSTANCES,
+        *,
+        limit: int = 20,
+        offset: int = 0,
+        descending: bool = True,
+        after: tuple[Micros, InstanceId] | None = None,
+    ) -> list[InstanceRow]:
+        page = select_page(
+            self._dialect, self._words, query, limit=limit, offset=offset, descending=descending, after=after
+        )
+        return await self._ask(*page, codec.instance_row)
+
+    async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
+        return sum(
+            [int(count) for (count,) in await self._ask(*select_count(self._dialect, self._sql, query), _as_it_is)]
+        )
+
+    async def unfinished(self) -> AsyncIterator[InstanceRow]:
+        last_us, last_id = -(1 << 63), ""
+        while page := await self._ask(self._sql["unfinished"], (last_us, last_us, last_id, PAGE), codec.instance_row):
+            for row in page:
+                yield row
+            last_us, last_id = page[-1].created_us, page[-1].id
+
+    async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
+        return await self._see(self._load(_json(instance_ids)))
+
+    def _load(self, wanted: str) -> Look[dict[InstanceId, Loaded]]:
+        rows = yield self._sql["instances_in"], [wanted]
+        loaded = {row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0) for row in map(codec.instance_row, rows)}
+        for instance_id, *task in (yield self._sql["light_tasks"], [wanted]):
+            loaded[instance_id].tasks.append(codec.task_row(tuple(task)))
+        for instance_id, *command in (yield self._sql["commands_of"], [wanted]):
+            loaded[instance_id].commands.append(codec.command_row(tuple(command)))
+        for instance_id, last_seq in (yield self._sql["last_seqs"], [wanted]):
+            loaded[instance_id] = msgspec.structs.replace(loaded[instance_id], last_seq=last_seq)
+        return loaded
+
+    async def tasks(self, instance_id: InstanceId, *, after: int = -1, limit: int = 500) -> list[TaskRow]:
+        return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]
+
+    async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
+        rows = await self._rows("task_states", instance_id, _json(ordinals))
+        return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
+
+    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
+        if codec.askable((instance_id,)) is None:
+            return OpenTasks(running=[], pending=[Ordinal(n) for n in range(min(count, limit))])
+        return await self._see(self._open_tasks(instance_id, min(count, MAX_ORDINAL), limit))
+
+    def _open_tasks(self, instance_id: InstanceId, count: int, limit: int) -> Look[OpenTasks]:
+        query = self._sql["tasks_in"]
+        running = yield query, [instance_id, 0, count, _RUNNING, limit]
+        pending: list[Ordinal] = []
+        at = 0
+        while at < count and len(pending) < limit:
+            taken = {n for (n,) in (yield query, [instance_id, at, count, _NOT_PENDING, _GAPS_PAGE])}
+            end = max(taken) + 1 if len(taken) == _GAPS_PAGE else count
+            for n in range(at, end):
+                if n not in taken:
+                    pending.append(Ordinal(n))
+                    if len(pending) == limit:
+                        break
+            at = end
+        return OpenTasks(running=[n for (n,) in running], pending=pending)
+
+    async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        return {Ordinal(n): result for n, result in await self._rows("results", instance_id, _json(ordinals))}
+
+    async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        return {Ordinal(n): error for n, error in await self._rows("task_errors", instance_id, _json(ordinals))}
+
+    async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
+        return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
+
+    async def last_event(self, instance_id: InstanceId) -> EventRow | None:
+        return next(map(codec.event_row, await self._few("last_event", instance_id)), None)
+
+    async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
+        return {values[0]: codec.event_row(values) for values in await self._rows("last_events", _json(instance_ids))}
+
+    async def attempts(
+        self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL
+    ) -> list[AttemptRow]:
+        if ordinal is None:
+            found = await self._rows("attempts", instance_id, after, last)
+        else:
+            found = await self._rows("attempts_of_task", instance_id, ordinal)
+        return [codec.attempt_row(values) for values in found]
+
+    async def command(self, instance_id: InstanceId, command_id: CommandId) -> CommandRow | None:
+        return next(map(codec.command_row, await self._few("command", instance_id, command_id)), None)
+
+    async def commands(self, instance_id: InstanceId) -> list[CommandRow]:
+        return [codec.command_row(found) for found in await self._rows("commands", instance_id)]
+
+    async def instance_by_key(self, workflow_id: WorkflowId, key: str) -> InstanceRow | None:
+        return next(map(codec.instance_row, await self._few("instance_by_key", workflow_id, key)), None)
+
+    async def definition(self, version: Version) -> DefinitionRow | None:
+        return next(map(codec.definition_row, await self._few("definition", version)), None)
+
+    async def current(self, workflow_id: WorkflowId) -> DefinitionRow | None:
+        return next(map(codec.definition_row, await self._few("current", workflow_id)), None)
+
+    async def workflows(self) -> list[DefinitionRow]:
+        return [codec.definition_row(found) for found in await self._rows("workflows")]
+
+    async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
+        return [codec.definition_row(found) for found in await self._rows("versions", workflow_id)]
+
+    async def functions(self) -> list[FunctionRow]:
+        return [codec.function_row(found) for found in await self._rows("functions")]
+
+    async def logs(
+        self,
+        instance_id: InstanceId,
+        *,
+        task: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: int | None = None,
+    ) -> list[LogRow]:
+        name = "logs" if tail is None else "last_logs"
+        count = limit if tail is None else tail
+        if task is None:
+            found = await self._rows(name, instance_id, after, count)
+        else:
+            found = await self._rows(f"{name}_of_task", instance_id, after, task, count)
+        rows = [codec.log_row(values) for values in found]
+        return rows if tail is None else rows[::-1]
+
+    async def last_log(self, instance_id: InstanceId) -> int:
+        return sum([last for (last,) in await self._rows("last_log", instance_id)])
+
+    async def tokens(self) -> list[TokenRow]:
+        return [codec.token_row(found) for found in await self._rows("tokens")]
+
+    async def _count_by_state(self) -> dict[InstanceState, int]:
+        return {InstanceState(state): count for state, count in await self._rows("count_by_state")}
+
+
+def _as_it_is(row: codec.Values) -> codec.Values:
+    return row
