@@ -223,7 +223,7 @@ class StoreLocked(StoreError):
         self.path, self.holder = path, holder
 
     def __str__(self) -> str:
-        return f"{self.path} is in use by another process ({self.holder}); one process owns a SQLite file"
+        return f"{self.path} is in use by another process ({self.holder}); one process owns a database"
 
 
 class StoreCorrupt(StoreError):

@@ -163,7 +163,7 @@ class _Life:
         self._assembly.loop_lag.start()
         self._notifier.status("starting")
         await self._engine.start()
-        self._engine.store.note_address(self._address)
+        await self._engine.store.note_address(self._address)
         await self._hub.start()
         await self._tokens.load()
         token = token_path(self._config)

@@ -330,23 +330,32 @@ def token_row(values: Values) -> TokenRow:
     )
 
 
-def askable(values: Iterable[object]) -> Values | None:
+def askable(values: Iterable[object], *, nul: bool = True) -> Values | None:
     """Values to look for, as a driver takes them; None: no row can hold such a text, so nothing matches.
 
+    nul  whether a text in the database can hold the character U+0000
     Half a surrogate pair comes from a command line in another encoding. An integer beyond 64 bits is cut down to the
     largest one, which compares alike with every integer that can be stored.
     """
     made: list[object] = []
     for value in values:
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
+        if isinstance(value, str):
+            if not nul and "\0" in value:
+                return None
+            if not value.isascii() and not _is_utf8(value):
                 return None
         elif isinstance(value, int):
             value = max(-_INT64, min(value, _INT64 - 1))
         made.append(value)
     return tuple(made)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_fit(rows: Iterable[Values]) -> None:

@@ -22,6 +22,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     numbers  the same of whole numbers: `{numbers ?}`
     aside    a column, in a form that keeps its indexes out
     rows_in_order  an index answers `(a, b) < (?, ?)`
+    holds_nul      a text may have the character U+0000
     legs_apart     each part of a UNION ALL may have an ORDER BY and a LIMIT of its own, and needs them to be quick
     """
 
@@ -33,6 +34,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     aside: str
     rows_in_order: bool = True
     legs_apart: bool = False
+    holds_nul: bool = True
 
     def say(self, sql: str) -> str:
         """A query of ours in this database's words. A `?` never stands inside a text of ours."""

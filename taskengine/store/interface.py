@@ -303,7 +303,7 @@ class Store(Protocol):
         """May be asked every few seconds: it counts in an index (SQLite: about 5 ms for 100,000 instances)."""
         ...
 
-    def note_address(self, address: str) -> None:
+    async def note_address(self, address: str) -> None:
         """Tell other processes that find this store taken where its owner serves; empty: nowhere (any more).
 
         Where there is no lock, in memory or in a store that only reads, it does nothing.

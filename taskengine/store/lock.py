@@ -13,16 +13,36 @@ __all__ = ["FileLock", "Holder", "holder_of"]
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The note in a lock file, for people and for the command line. It proves nothing: only the lock does.
+    """The note beside a lock, for people and for the command line. It proves nothing: only the lock does.
 
+    host     the machine, where it could be another one; empty: this one
     address  where the holder serves, empty: nowhere (yet)
     """
 
     pid: int = 0
+    host: str = ""
     address: str = ""
+
+    @classmethod
+    def here(cls, address: str = "", *, host: str = "") -> "Holder":
+        """This process."""
+        return cls(pid=os.getpid(), host=host, address=address)
+
+    def note(self) -> str:
+        """As it is stored."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, note: bytes) -> "Holder":
+        """What a note says; one that cannot be read says nothing."""
+        try:
+            return _NOTE.decode(note)
+        except msgspec.DecodeError:  # empty, or its holder is just writing it
+            return cls()
 
     def __str__(self) -> str:
         who = f"pid {self.pid}" if self.pid else "pid unknown"
+        who = f"{who} on {self.host}" if self.host else who
         return f"{who}, {self.address}" if self.address else who
 
 
@@ -56,9 +76,8 @@ class FileLock:
 
     def note(self, address: str) -> None:
         """Tell in the file who holds it and where that one serves. Only while it is held."""
-        data = msgspec.json.encode(Holder(pid=os.getpid(), address=address))
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, data, 0)
+        os.pwrite(self._fd, Holder.here(address).note().encode(), 0)
 
     def release(self) -> None:
         """Idempotent; also when it was never taken."""
@@ -81,7 +100,4 @@ def holder_of(guarded: Path) -> Holder:
 
 
 def _read(fd: int) -> Holder:
-    try:
-        return _NOTE.decode(os.pread(fd, _NOTE_LIMIT, 0))
-    except msgspec.DecodeError:  # empty, or its holder is just writing it
-        return Holder()
+    return Holder.read(os.pread(fd, _NOTE_LIMIT, 0))

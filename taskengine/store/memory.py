@@ -261,7 +261,7 @@ class MemoryStore:
         counts = Counter(row.state for row in self._tables().instances.values())
         return StoreStatus(address="memory://", schema=0, size_bytes=0, instances=dict(counts))
 
-    def note_address(self, address: str) -> None:
+    async def note_address(self, address: str) -> None:
         self._tables()
 
     def _tables(self) -> Snapshot:

@@ -12,9 +12,12 @@ from taskengine.store.memory import MemoryStore
 
 __all__ = ["open_store"]
 
-_LATER: Final = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+_LATER: Final = {"mysql": "MySQL", "mariadb": "MariaDB"}
 _MOST_READERS: Final = 64
-_EXAMPLES: Final = "use a path such as data/engine.db, sqlite:///var/lib/engine.db, sqlite:///./engine.db or memory://"
+_EXAMPLES: Final = (
+    "use a path such as data/engine.db, sqlite:///var/lib/engine.db, sqlite:///./engine.db, "
+    "postgresql://user:password@host/database or memory://"
+)
 
 
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +39,8 @@ def open_store(
     """The store of an address; not opened yet, nothing is touched.
 
     dsn     a path; `sqlite:///absolute/path`, or `sqlite:///./path`, `sqlite:///../path` and `sqlite:///~/path`,
-            percent-encoded, with `?allow_network=true` to trust a network file system; `memory://`
+            percent-encoded, with `?allow_network=true` to trust a network file system;
+            `postgresql://user:password@host:port/database` with any option of libpq behind a `?`; `memory://`
     durability  full: a commit that was answered survives a power cut. normal: it survives the death of the process,
                 also by kill -9, but a power cut or a crash of the machine may take the last commits with it, in
                 their order, and leaves a consistent store; it saves the fsync of each commit
@@ -55,6 +59,13 @@ def open_store(
         return MemoryStore(ambient, read_only=read_only)
     if scheme == "sqlite":
         return _sqlite_url(dsn, ambient, options)
+    if scheme in ("postgresql", "postgres"):
+        # Deferred, as below.
+        from taskengine.store.postgresql import PostgresDriver
+        from taskengine.store.served import ServedStore
+
+        driver = PostgresDriver(dsn, ambient, durability=durability)
+        return ServedStore(driver, ambient, read_only=read_only, readers=readers)
     if scheme in _LATER:
         raise NotSupportedYet(f"a store in {_LATER[scheme]} comes with a later release; {_EXAMPLES}")
     raise InvalidConfiguration(f"no store of the kind {scheme!r}; {_EXAMPLES}")

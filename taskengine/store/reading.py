@@ -73,6 +73,10 @@ class Reading(ABC):
         self._words = queries(dialect)
         self._sql: Mapping[str, str] = {name: dialect.marked(sql) for name, sql in self._words.items()}
 
+    def _askable(self, values: Sequence[object]) -> codec.Values | None:
+        """The values as the driver takes them; None: no row can hold such a text."""
+        return codec.askable(values, nul=self._dialect.holds_nul)
+
     @abstractmethod
     async def _ask(self, query: str, values: Sequence[object], made: Callable[[codec.Values], _T]) -> list[_T]:
         """`made` of each row."""
@@ -81,7 +85,7 @@ class Reading(ABC):
     async def _few(self, name: str, *values: object) -> Sequence[codec.Values]: ...
 
     @abstractmethod
-    async def _see(self, look: Look[_T], *, quick: bool = False) -> _T:
+    async def _see(self, look: Callable[[], Look[_T]], *, quick: bool = False) -> _T:
         """All its questions are answered as of one moment. quick: it asks for a few rows by their key."""
 
     async def _rows(self, name: str, *values: object) -> list[codec.Values]:
@@ -91,9 +95,9 @@ class Reading(ABC):
         return next(map(codec.instance_row, await self._few("instance", instance_id)), None)
 
     async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:
-        if codec.askable((instance_id,)) is None:
+        if self._askable((instance_id,)) is None:
             return None
-        return await self._see(self._sight(instance_id, wanted), quick=True)
+        return await self._see(lambda: self._sight(instance_id, wanted), quick=True)
 
     def _sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Look[Sight | None]:
         found = yield self._sql["instance"], [instance_id]
@@ -133,7 +137,8 @@ class Reading(ABC):
             last_us, last_id = page[-1].created_us, page[-1].id
 
     async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
-        return await self._see(self._load(_json(instance_ids)))
+        wanted = _json(instance_ids)
+        return await self._see(lambda: self._load(wanted))
 
     def _load(self, wanted: str) -> Look[dict[InstanceId, Loaded]]:
         rows = yield self._sql["instances_in"], [wanted]
@@ -154,9 +159,9 @@ class Reading(ABC):
         return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
 
     async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
-        if codec.askable((instance_id,)) is None:
+        if self._askable((instance_id,)) is None:
             return OpenTasks(running=[], pending=[Ordinal(n) for n in range(min(count, limit))])
-        return await self._see(self._open_tasks(instance_id, min(count, MAX_ORDINAL), limit))
+        return await self._see(lambda: self._open_tasks(instance_id, min(count, MAX_ORDINAL), limit))
 
     def _open_tasks(self, instance_id: InstanceId, count: int, limit: int) -> Look[OpenTasks]:
         query = self._sql["tasks_in"]

@@ -150,7 +150,7 @@ class SqliteStore(Reading):
         self._epoch, self._is_open = 0, False
         self._lock.release()
 
-    def note_address(self, address: str) -> None:
+    async def note_address(self, address: str) -> None:
         """Say in the lock file where this process serves, for whoever finds the file locked."""
         if self._epoch:
             self._lock.note(address)
@@ -205,20 +205,20 @@ class SqliteStore(Reading):
 
     async def _ask(self, query: str, values: Sequence[object], made: Callable[[codec.Values], _T]) -> list[_T]:
         """`made` of each row, on the reader's thread."""
-        wanted = codec.askable(values)
+        wanted = self._askable(values)
         if wanted is None:
             return []
         return await self._read(lambda db: [made(found) for found in db.execute(query, wanted)])
 
     async def _few(self, name: str, *values: object) -> list[codec.Values]:
         """Rows of a query that is always quick."""
-        wanted, query = codec.askable(values), self._sql[name]
+        wanted, query = self._askable(values), self._sql[name]
         if wanted is None:
             return []
         return await self._look(lambda db: db.execute(query, wanted).fetchall())
 
-    async def _see(self, look: Look[_T], *, quick: bool = False) -> _T:
-        return await (self._look if quick else self._read)(lambda db: _answer(db, look))
+    async def _see(self, look: Callable[[], Look[_T]], *, quick: bool = False) -> _T:
+        return await (self._look if quick else self._read)(lambda db: _answer(db, look()))
 
     async def status(self) -> StoreStatus:
         counts = await self._count_by_state()

@@ -352,7 +352,7 @@ async def test_a_closed_store_says_so(new_store: Store, rows: Any) -> None:
     await new_store.close()
     await new_store.close()
     with pytest.raises(Exception, match="not open"):
-        new_store.note_address("http://127.0.0.1:1")
+        await new_store.note_address("http://127.0.0.1:1")
     for verb in (lambda: new_store.commit(batch), lambda: new_store.instance("i"), new_store.status):
         with pytest.raises(Exception, match="not open") as failed:
             await verb()

@@ -169,8 +169,8 @@ async def test_a_batch_of_lines_and_tokens_that_is_sent_again_has_no_second_effe
 
 async def test_an_address_can_be_noted_wherever_rows_can_be_read(looks: Any, store: Store) -> None:
     for look in await looks():
-        look.note_address("http://127.0.0.1:8080")
-        look.note_address("")
+        await look.note_address("http://127.0.0.1:8080")
+        await look.note_address("")
 
 
 async def test_a_store_that_only_reads_takes_no_batch_and_has_no_epoch(store: Store, rows: Any, looks: Any) -> None:

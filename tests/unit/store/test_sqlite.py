@@ -120,7 +120,7 @@ from taskengine.store.sqlite import SqliteStore
 async def main():
     store = SqliteStore(sys.argv[1], Ambient())
     await store.open()
-    store.note_address("http://127.0.0.1:7878")
+    await store.note_address("http://127.0.0.1:7878")
     print(store.epoch, flush=True)
     sys.stdin.read()
     await store.close()
@@ -525,16 +525,16 @@ async def test_closing_twice_at_once_keeps_the_lock_until_the_end(store: SqliteS
 
 
 async def test_the_noted_address_goes_with_the_lock(new: New, store: SqliteStore, path: Path) -> None:
-    store.note_address("http://127.0.0.1:8080")
+    await store.note_address("http://127.0.0.1:8080")
     reader = new(path, read_only=True)
     await reader.open()
-    reader.note_address("http://127.0.0.1:9")
+    await reader.note_address("http://127.0.0.1:9")
     assert holder_of(path) == Holder(pid=os.getpid(), address="http://127.0.0.1:8080")
-    store.note_address("")
+    await store.note_address("")
     assert holder_of(path) == Holder(pid=os.getpid())
     await store.close()
     with pytest.raises(Unavailable):
-        store.note_address("http://127.0.0.1:8080")
+        await store.note_address("http://127.0.0.1:8080")
     assert holder_of(path) == Holder()
 
 
