@@ -24,6 +24,7 @@ from taskengine.store import codec
 from taskengine.store.batch import Batch
 from taskengine.store.dialect import Dialect
 from taskengine.store.interface import Durability
+from taskengine.store.memory_tables import check_fit
 from taskengine.store.migrations import Migration, refuse_newer
 from taskengine.store.postgresql_batch import arguments
 from taskengine.store.queries import queries
@@ -228,7 +229,7 @@ class _PostgresLink:
         except StoreError as exc:
             if not isinstance(exc.__cause__, psycopg.Error):
                 raise
-            refused = _refusal(exc.__cause__, self._where)
+            refused = _refusal(exc.__cause__, self._where, batch)
             if refused is _COMMITTED_BEFORE:
                 return
             if isinstance(refused, StoreError):
@@ -260,7 +261,7 @@ class _PostgresLink:
 _COMMITTED_BEFORE: Final = object()
 
 
-def _refusal(exc: psycopg.Error, where: str) -> object:
+def _refusal(exc: psycopg.Error, where: str, batch: Batch) -> object:
     """What an error of the committing function means, beyond retry or fatal: None, a StoreError, or that the batch had
     committed before."""
     state, table = exc.sqlstate or "", exc.diag.table_name or ""
@@ -274,5 +275,6 @@ def _refusal(exc: psycopg.Error, where: str) -> object:
         by_key = exc.diag.constraint_name == "instances_by_key"
         return BatchRefused(table, "key" if by_key else "exists")
     if state[:2] in _UNFIT_CLASSES:
-        return BatchRefused(table or "a table", "unfit", str(exc).partition("\n")[0])
+        check_fit(batch)  # a value that no database takes; it knows the table, where the server says only the value
+        return BatchRefused(table or "tables", "unfit", str(exc).partition("\n")[0])
     return None

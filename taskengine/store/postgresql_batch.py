@@ -75,6 +75,8 @@ def _list(
         text = _ENCODE(made)
         if b"\\u0000" in text and _NUL.search(text):
             text = _ENCODE([_without_nul(row) for row in made])
+            if _NUL.search(text):
+                raise ValueError("a name with the character U+0000, which PostgreSQL cannot keep")
         return text.decode()
     except Exception as exc:  # making values is pure: whatever it raises is the record's fault
         raise BatchRefused(table, "unfit", str(exc)) from exc

@@ -126,7 +126,7 @@ class Reading(ABC):
 
     async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
         return sum(
-            [int(count) for (count,) in await self._ask(*select_count(self._dialect, self._sql, query), _as_it_is)]
+            [int(count) for (count,) in await self._ask(*select_count(self._dialect, self._words, query), _as_it_is)]
         )
 
     async def unfinished(self) -> AsyncIterator[InstanceRow]:

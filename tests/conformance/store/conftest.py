@@ -42,6 +42,7 @@ class Backend(msgspec.Struct, frozen=True):
     migrates   has a schema with a number
     measures   knows how much room it takes
     look       a second store that only reads, on the rows that the first one has now
+    holds_nul  texts may have the character U+0000; PostgreSQL's cannot
     """
 
     name: str
@@ -49,6 +50,7 @@ class Backend(msgspec.Struct, frozen=True):
     look: Callable[[Path, Any], Store]
     migrates: bool = False
     measures: bool = False
+    holds_nul: bool = True
 
 
 def _ambient() -> Ambient:

@@ -48,7 +48,7 @@ async def test_lines_of_one_task_are_those_of_its_exact_name(store: Store, rows:
     assert [line.id for line in await store.logs("i", task="load", after=1)] == []
 
 
-TEXTS = ["数据 🚀", "a\x00b", "\x1b[31mred", "'; DROP TABLE logs; --", "x" * 100_000, ""]
+TEXTS = ["数据 🚀", "\x1b[31mred", "'; DROP TABLE logs; --", "x" * 100_000, ""]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: ascii(text[:20]))

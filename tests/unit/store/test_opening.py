@@ -46,7 +46,7 @@ def test_memory_is_a_store() -> None:
     assert isinstance(open_store("memory://", Ambient()), MemoryStore)
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "mysql", "mariadb"])
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
 def test_other_databases_come_later(scheme: str) -> None:
     with pytest.raises(NotSupportedYet, match="later release; use") as failed:
         open_store(f"{scheme}://me:geheim@host/db", Ambient())
