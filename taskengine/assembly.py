@@ -12,7 +12,7 @@ import msgspec
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.clock import seconds
 from taskengine.config import Config, ExecutionConfig, Settings
-from taskengine.config.dsn import password_of, shown_dsn
+from taskengine.config.dsn import database_kind, password_of, shown_dsn
 from taskengine.config.places import data_folder
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
@@ -114,10 +114,9 @@ def set_up_log(config: Config, shown: Callable[[str], str]) -> None:
 
 def database_file(dsn: str) -> Path | None:
     """The file of a SQLite address, absolute; None for a store without one."""
-    scheme, mark, _ = dsn.partition("://")
-    if not mark:
+    if "://" not in dsn:
         return Path(dsn).expanduser().resolve()
-    if scheme.lower() != "sqlite":
+    if database_kind(dsn) != "sqlite":
         return None
     path = unquote(urlsplit(dsn).path)
     if path.startswith(("/./", "/../", "/~")):

@@ -80,7 +80,7 @@ async def get_status(parts: Parts) -> Reply[Envelope[StatusBody]]:
 
 @get("/api/v1/nodes", opt={"scope": "read"}, responses=problems(503), tags=["server"], summary="Nodes")
 async def list_nodes(parts: Parts) -> Reply[Envelope[list[NodeBody]]]:
-    """The servers that run on this store. One process owns a SQLite file, so there is this one."""
+    """The servers that run on this store. One process owns a database, so there is this one."""
     node = NodeBody(
         id=parts.node_id,
         epoch=parts.engine.store.epoch,

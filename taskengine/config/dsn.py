@@ -1,13 +1,31 @@
-"""The address of a database as people may see it."""
+"""The address of a database: which kind it is, and what people may see of it."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 from urllib.parse import unquote
 
-__all__ = ["password_of", "shown_dsn"]
+__all__ = ["KINDS", "DatabaseKind", "database_kind", "password_of", "shown_dsn"]
+
+DatabaseKind = Literal["sqlite", "memory", "postgresql", "mysql"]
+KINDS: Final[Mapping[str, DatabaseKind]] = {
+    "sqlite": "sqlite",
+    "memory": "memory",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+"""By the scheme of the address."""
 
 _SECRETS: Final = re.compile(r"(?P<key>[?&](?:password|passwd|pwd|sslpassword)=)(?P<value>[^&#]*)", re.IGNORECASE)
 _HIDDEN: Final = "***"
+
+
+def database_kind(dsn: str) -> DatabaseKind | None:
+    """By the scheme of the address; a path is a SQLite file. None: no scheme that we know."""
+    scheme, mark, _ = dsn.partition("://")
+    return KINDS.get(scheme.lower()) if mark else "sqlite"
 
 
 def shown_dsn(dsn: str) -> str:

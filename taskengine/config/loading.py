@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from taskengine.config.dsn import database_kind
 from taskengine.config.environment import read_environment
 from taskengine.config.file import SettingsFile, read_file
 from taskengine.config.keys import FLAGS, KEYS, Key
@@ -127,4 +128,12 @@ def _contradictions(config: Config, origins: Mapping[str, Origin]) -> list[Probl
         found.append((f"server.{given}", f"server.{missing} is missing; TLS needs both"))
     if retry.max_interval < retry.interval:
         found.append(("task-engine.execution.retry.max_interval", "it is shorter than retry.interval"))
+    database = config.engine.storage.database
+    if database.type not in ("auto", kind := database_kind(database.dsn)) and kind is not None:
+        found.append(
+            (
+                "task-engine.storage.database.type",
+                f"it is {database.type}, but dsn is the address of a {kind} database; leave type out or correct it",
+            )
+        )
     return [Problem(message=message, path=f"{name} ({origins[name]})") for name, message in found]

@@ -71,12 +71,12 @@ class GeneralConfig(msgspec.Struct, frozen=True, kw_only=True):
 class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`task-engine.storage.database`: where everything is kept."""
 
-    type: Literal["sqlite"] = "sqlite"
-    """The kind of database."""
+    type: Literal["auto", "sqlite", "postgresql", "mysql"] = "auto"
+    """The kind of database; `auto`: as `dsn` says, which must be of this kind otherwise. `mysql` is MariaDB too."""
     dsn: str = "./data/task-engine.db"
-    """A path or address; a relative path counts from the folder in which the server is started."""
+    """A path, which counts from the folder in which the server is started, or an address: databases.md."""
     pool_size: int = 4
-    """Connections that read at the same time; one more writes."""
+    """Connections that read at the same time, besides those that write."""
     durability: Literal["full", "normal"] = "full"
     """`full`: what was acknowledged survives a power cut. `normal`: it survives a crash of the program only."""
 

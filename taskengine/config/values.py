@@ -26,7 +26,6 @@ _FALSE: Final = frozenset({"false", "no", "off", "0"})
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,15}")
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
-_LATER_DATABASES: Final = frozenset({"postgresql", "postgres", "mysql", "mariadb"})
 
 
 def parse(key: Key, raw: Raw) -> Any:
@@ -98,8 +97,6 @@ def _scalar(key: Key, kind: Any, text: str) -> Any:
 def _one_of(key: Key, choices: tuple[str, ...], text: str) -> str:
     if text in choices:
         return text
-    if key.path[-1] == "type" and text in _LATER_DATABASES:
-        raise ValueError(f"{quoted(text)} is not supported yet; see docs/not-yet.md")
     listed = " or ".join(choices) if len(choices) <= 2 else ", ".join(choices)
     raise ValueError(f"{quoted(text)} is none of {listed}{did_you_mean(text, choices)}")
 

@@ -18,9 +18,10 @@ from taskengine.api.app import make_app
 from taskengine.api.gate import AuditLog, FileAudit, HostRules, Limits, MemoryAudit, TokenBook
 from taskengine.api.parts import ApiParts
 from taskengine.api.stream.hub import Hub
-from taskengine.assembly import Assembly, assemble, database_file, set_up_log, shown_store, state_folder, token_path
+from taskengine.assembly import Assembly, assemble, set_up_log, shown_store, state_folder, token_path
 from taskengine.clock import TimerHandle
 from taskengine.config import Config, Settings
+from taskengine.config.dsn import database_kind
 from taskengine.config.presence import ServerNote, live_servers, remove_note, write_note
 from taskengine.server.greeting import greeting
 from taskengine.server.leaving import Leftovers, leave
@@ -181,8 +182,8 @@ class _Life:
         self._beat_watchdog()
 
     def _open_audit(self) -> None:
-        """From here on into a file, where the store has a place to lie beside."""
-        if database_file(self._config.engine.storage.database.dsn) is not None:
+        """From here on into a file; what is in memory only is gone with the process anyway."""
+        if database_kind(self._config.engine.storage.database.dsn) != "memory":
             path = state_folder(self._config) / "audit.log"
             self._audit = FileAudit(path, self._ambient.log)
 

@@ -1,18 +1,18 @@
 """From the address of a store to the store."""
 
-from typing import Final, get_args
+from typing import Final, assert_never, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from taskengine.ambient import Ambient
+from taskengine.config.dsn import database_kind
 from taskengine.errors import InvalidConfiguration, NotSupportedYet
 from taskengine.store.interface import DEFAULT_READERS, Durability, Store
 from taskengine.store.memory import MemoryStore
 
 __all__ = ["open_store"]
 
-_LATER: Final = {"mysql": "MySQL", "mariadb": "MariaDB"}
 _MOST_READERS: Final = 64
 _EXAMPLES: Final = (
     "use a path such as data/engine.db, sqlite:///var/lib/engine.db, sqlite:///./engine.db, "
@@ -51,24 +51,29 @@ def open_store(
     """
     _check(durability, readers)
     options = _Options(read_only=read_only, durability=durability, readers=readers)
-    scheme, mark, _ = dsn.partition("://")
-    if not mark:
-        return _sqlite(dsn, ambient, options, allow_network=False)
-    scheme = scheme.lower()
-    if scheme == "memory":
-        return MemoryStore(ambient, read_only=read_only)
-    if scheme == "sqlite":
-        return _sqlite_url(dsn, ambient, options)
-    if scheme in ("postgresql", "postgres"):
-        # Deferred, as below.
-        from taskengine.store.postgresql import PostgresDriver
-        from taskengine.store.served import ServedStore
+    match database_kind(dsn):
+        case "sqlite":
+            return _sqlite_url(dsn, ambient, options) if "://" in dsn else _sqlite(dsn, ambient, options)
+        case "memory":
+            return MemoryStore(ambient, read_only=read_only)
+        case "postgresql":
+            return _postgresql(dsn, ambient, options)
+        case "mysql":
+            raise NotSupportedYet(f"a store in MySQL comes with a later release; {_EXAMPLES}")
+        case None:
+            scheme = dsn.partition("://")[0]
+            raise InvalidConfiguration(f"no store of the kind {scheme!r}; {_EXAMPLES}")
+        case _ as never:
+            assert_never(never)
 
-        driver = PostgresDriver(dsn, ambient, durability=durability)
-        return ServedStore(driver, ambient, read_only=read_only, readers=readers)
-    if scheme in _LATER:
-        raise NotSupportedYet(f"a store in {_LATER[scheme]} comes with a later release; {_EXAMPLES}")
-    raise InvalidConfiguration(f"no store of the kind {scheme!r}; {_EXAMPLES}")
+
+def _postgresql(dsn: str, ambient: Ambient, options: _Options) -> Store:
+    # Deferred: a driver is loaded when an address asks for it.
+    from taskengine.store.postgresql import PostgresDriver
+    from taskengine.store.served import ServedStore
+
+    driver = PostgresDriver(dsn, ambient, durability=options.durability)
+    return ServedStore(driver, ambient, read_only=options.read_only, readers=options.readers)
 
 
 def _check(durability: object, readers: object) -> None:
@@ -93,7 +98,7 @@ def _sqlite_url(dsn: str, ambient: Ambient, options: _Options) -> Store:
     return _sqlite(path.removesuffix("/"), ambient, options, allow_network=allowed == "true")
 
 
-def _sqlite(path: str, ambient: Ambient, options: _Options, *, allow_network: bool) -> Store:
+def _sqlite(path: str, ambient: Ambient, options: _Options, *, allow_network: bool = False) -> Store:
     if not path.strip() or "\0" in path:
         raise InvalidConfiguration(f"the address of the store names no file; {_EXAMPLES}")
     # Deferred: a driver is loaded when an address asks for it.

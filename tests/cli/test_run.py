@@ -217,7 +217,7 @@ def test_the_exit_code_tells_how_it_ended(
         ("run flow.yaml --app absent.py", 2, "no such file"),
         ("run flow.yaml --app broken.py", 2, "broken.py"),
         ("run flow.yaml --db ftp://x", 2, "sqlite"),
-        ("run flow.yaml --db postgresql://me:geheim@host/x", 2, "later release"),
+        ("run flow.yaml --db postgresql://me:geheim@127.0.0.1:1/x", 1, "postgresql://me:***@127.0.0.1:1/x: "),
         ("run bad.yaml", 4, "did you mean `noop`?"),
     ],
 )

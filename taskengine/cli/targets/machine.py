@@ -86,7 +86,7 @@ class Machine:
         self._jobs: Collection[str] | None = None
         self.shared = bool(dsn)
         self.place = shown_dsn(dsn) if dsn else "the runs of this machine"
-        self.flags = f" --db {shlex.quote(dsn)}" if dsn else " --runs" if named else ""
+        self.flags = f" --db {shlex.quote(shown_dsn(dsn))}" if dsn else " --runs" if named else ""
 
     def close(self) -> None:
         """There is nothing to let go of: each question opens its store and closes it."""
