@@ -217,7 +217,6 @@ def test_the_exit_code_tells_how_it_ended(
         ("run flow.yaml --app absent.py", 2, "no such file"),
         ("run flow.yaml --app broken.py", 2, "broken.py"),
         ("run flow.yaml --db ftp://x", 2, "sqlite"),
-        ("run flow.yaml --db postgresql://me:geheim@127.0.0.1:1/x", 1, "postgresql://me:***@127.0.0.1:1/x: "),
         ("run bad.yaml", 4, "did you mean `noop`?"),
     ],
 )
@@ -234,6 +233,15 @@ def test_wrong_input_is_told_and_nothing_is_made(
     assert "Traceback" not in done.stderr
     assert "geheim" not in done.stderr
     assert not runs_folder().exists()
+
+
+def test_a_database_server_that_is_away_is_told_without_its_password(command: Command, workflow: Workflow) -> None:
+    workflow("name: a, job: noop")
+    done = command("run", "flow.yaml", "--db", "postgresql://me:geheim@127.0.0.1:1/x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Error: postgresql://me:***@127.0.0.1:1/x: " in done.stderr
+    assert "geheim" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_bytes_that_are_no_text_are_refused(folder: Path, workflow: Workflow) -> None:
