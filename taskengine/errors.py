@@ -18,7 +18,8 @@
         CommitFailed           the decision was not saved; safe to repeat with the same key
         LostInstance           a row was not where its owner left it
         BatchRefused           the store's answer to a batch that cannot be applied; never leaves the checkpointer
-        StoreUnavailable       the database is busy, full or gone; the same again later may succeed
+        StoreUnavailable       the database is busy or gone; the same again later may succeed
+          StoreFull            its disk is full: nothing is lost, and it goes on when there is room
       Unavailable              the engine is stopping or not started; try again
       ServerUnreachable        a client's request found no server, or not one of ours
       NotAllowed               the server wants a token, or one that allows more
@@ -71,6 +72,7 @@ __all__ = [
     "ServerUnreachable",
     "StoreCorrupt",
     "StoreError",
+    "StoreFull",
     "StoreLocked",
     "StoreUnavailable",
     "TaskEngineError",
@@ -270,9 +272,15 @@ class BatchRefused(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """Busy, full, or the connection is gone. Whether a batch was applied is unknown: send the same one again."""
+    """Busy, or the connection is gone. Whether a batch was applied is unknown: send the same one again."""
 
     code = "store_unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The disk of the database is full. What is there can be read; what comes waits for room."""
+
+    code = "store_full"
 
 
 class Unavailable(TaskEngineError):

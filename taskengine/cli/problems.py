@@ -18,6 +18,7 @@ from taskengine.errors import (
     NotFound,
     Problem,
     ServerUnreachable,
+    StoreFull,
     StoreLocked,
     StoreUnavailable,
     TaskEngineError,
@@ -141,12 +142,17 @@ def _near_file(path: Path) -> str:
 
 
 def _unavailable(error: StoreUnavailable) -> str:
-    return f"Error: {error}\nThe database is busy, full or gone. What was acknowledged is saved; try again."
+    return f"Error: {error}\nThe database is busy or gone. What was acknowledged is saved; try again."
+
+
+def _full(error: StoreFull) -> str:
+    return f"Error: {error}\nThe disk of the database is full. What was acknowledged is saved; make room and try again."
 
 
 _WORDS: Final[Sequence[tuple[type[BaseException], Callable[..., str]]]] = (
     (InvalidDefinition, _problems),
     (InvalidParams, _problems),
+    (StoreFull, _full),
     (StoreUnavailable, _unavailable),
     (NotFound, _missing),
     (OSError, _os_error),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from taskengine.ambient import Ambient
-from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreUnavailable
+from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreFull, StoreUnavailable
 from taskengine.model.ids import InstanceId
 from taskengine.model.records import Decision, LogBatch, Write
 from taskengine.store.batch import merge
@@ -243,7 +243,10 @@ class Checkpointer:
         return None
 
     async def _insist(self, number: int, commit: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """The same batch again while the store is unavailable, ever more slowly, up to the limit."""
+        """The same batch again while the store is unavailable, ever more slowly, up to the limit.
+
+        A full disk has no limit: the process would only end to find it full again, and meanwhile it can be read from.
+        """
         delay_s, limit_s = FIRST_DELAY_S, self._clock.monotonic() + self._retry_limit_s
         while True:
             try:
@@ -252,7 +255,7 @@ class Checkpointer:
                 self._stalled = True
                 self._metrics.count("commit.unavailable")
                 self._log.warning("commit.unavailable", batch=number, error=str(exc), again_in_s=delay_s)
-                if self._clock.monotonic() >= limit_s:
+                if self._clock.monotonic() >= limit_s and not isinstance(exc, StoreFull):
                     raise
                 await self._clock.sleep(delay_s)
                 if self._over:

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from taskengine.ambient import Ambient
 from taskengine.clock import Clock
 from taskengine.config.dsn import shown_dsn
-from taskengine.errors import BatchRefused, InvalidConfiguration, StoreError, StoreLocked, StoreUnavailable
+from taskengine.errors import BatchRefused, InvalidConfiguration, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from taskengine.store import codec
 from taskengine.store.batch import Batch
 from taskengine.store.dialect import Dialect
@@ -65,14 +65,16 @@ _DEFAULTS: Final[dict[str, Any]] = {
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _AGAIN_CLASSES: Final = frozenset({"08", "40", "53", "57"})  # connection, rollback, resources, operator
 _AGAIN: Final = frozenset({"25006", "25P03", "55P03", "58000", "58030"})  # read only (a standby), time-outs, I/O
+_DISK_FULL: Final = "53100"
 _UNFIT_CLASSES: Final = frozenset({"22", "23", "54"})  # data, constraint, limits
-_CONFIGURATION_CLASSES: Final = frozenset({"28", "3D", "3F", "42"})  # login, database, schema, privilege
 
 
 def translate(exc: psycopg.Error, where: str) -> StoreError:
     """Retry or fatal, by SQLSTATE; an error without one is the connection's."""
     state = exc.sqlstate or ""
     text = f"{where}: {state} {exc}".strip() if state else f"{where}: {exc}"
+    if state == _DISK_FULL:
+        return StoreFull(text)
     if state[:2] in _AGAIN_CLASSES or state in _AGAIN:
         return StoreUnavailable(text)
     if not state and isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from taskengine.errors import StoreCorrupt, StoreError, StoreUnavailable, Unavailable
+from taskengine.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable, Unavailable
 
 __all__ = ["StagedConnection", "WorkThread", "translate"]
 
@@ -33,7 +33,6 @@ _RETRY: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_INTERRUPT,
@@ -51,6 +50,8 @@ def translate(exc: sqlite3.Error, where: str) -> StoreError:
     """Retry, corrupt or fatal, by SQLite's code. A failed fsync is fatal: what the kernel dropped is unknown."""
     code = getattr(exc, "sqlite_errorcode", 0)
     text = f"{where}: {getattr(exc, 'sqlite_errorname', type(exc).__name__)}: {exc}"
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreFull(text)
     if code in _RETRY_EXTENDED or code & 0xFF in _RETRY:
         return StoreUnavailable(text)
     return StoreCorrupt(text) if code & 0xFF in _CORRUPT else StoreError(text)
