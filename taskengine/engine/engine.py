@@ -285,7 +285,7 @@ class Engine(Commanding):
             idempotency_key=idempotency_key,
         )
         if isinstance(workflow, WorkflowDefinition):
-            library.save_before(blueprint, staff.checkpointer, self._note_failure)
+            library.save_before(blueprint, staff.checkpointer, row.id, self._note_failure)
         try:
             await self._launch(row)
         except DuplicateKey:

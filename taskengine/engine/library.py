@@ -8,7 +8,7 @@ from taskengine.engine.saving import saved
 from taskengine.engine.views import Registration
 from taskengine.errors import Conflict, NotFound
 from taskengine.model.definition import WorkflowDefinition, canonical_form
-from taskengine.model.ids import Version, WorkflowId
+from taskengine.model.ids import InstanceId, Version, WorkflowId
 from taskengine.model.records import DefinitionRow, WorkflowRemoval
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
 from taskengine.store.checkpointer import Ack, Checkpointer
@@ -19,18 +19,31 @@ __all__ = ["Library"]
 _UNFINISHED: Final = frozenset(InstanceState) - INSTANCE_FINAL
 
 
+class _Sent:
+    """A version whose row is stored, or on its way on these lanes."""
+
+    __slots__ = ("lanes", "stored", "version")
+
+    def __init__(self, version: Version, *, lanes: frozenset[int] = frozenset(), stored: bool = False) -> None:
+        self.version, self.lanes, self.stored = version, lanes, stored
+
+
 class Library:
     """Stores, finds and removes definitions. Remembers what is current, so that a start seldom asks the store.
 
     What is remembered is right because one process owns the store, and every change of it goes through here: while one
     is on its way the store is asked, and its answer is remembered only if nothing has begun or ended since.
+
+    On a store with several lanes nothing orders a version's row before its instances but the lane of each: so the row
+    travels on the lane of every instance that starts before it is known to be stored. Saving a known version changes
+    the current one at most, and only until whoever sent it is answered: as if that start had come a moment later.
     """
 
     def __init__(self, store: Store, blueprints: Blueprints, clock: Clock) -> None:
         self._store = store
         self._blueprints = blueprints
         self._clock = clock
-        self._sent: dict[WorkflowId, Version] = {}  # what `save_before` need not save again
+        self._sent: dict[WorkflowId, _Sent] = {}  # what `save_before` need not save again
         self._current: dict[WorkflowId, Version] = {}  # what the store has said
         self._under_way = self._changes = 0
 
@@ -48,7 +61,8 @@ class Library:
         if row is None:
             raise NotFound("workflow", workflow_id)
         if calm and changes == self._changes:
-            self._current[workflow_id] = self._sent[workflow_id] = row.version
+            self._current[workflow_id] = row.version
+            self._sent[workflow_id] = _Sent(row.version, stored=True)
         return self._blueprints.decode(row.canonical, row.version)
 
     async def register(self, definition: WorkflowDefinition, checkpointer: Checkpointer) -> Registration:
@@ -56,22 +70,24 @@ class Library:
         blueprint = self._blueprints.of(definition)
         version, workflow_id = blueprint.shape.version, definition.id
         before = await self._store.current(workflow_id)
-        await saved(checkpointer, self._row(blueprint), self._change(workflow_id, version))
+        await saved(checkpointer, self._row(blueprint), self._change(workflow_id, version, lane=0))
         return Registration(
             version=version, created=before is None, changed=before is None or before.version != version
         )
 
-    def save_before(self, blueprint: Blueprint, checkpointer: Checkpointer, ack: Ack) -> None:
+    def save_before(self, blueprint: Blueprint, checkpointer: Checkpointer, instance_id: InstanceId, ack: Ack) -> None:
         """The version's row goes out ahead of the instance's, in the same lane and usually the same commit."""
         workflow_id, version = blueprint.definition.id, blueprint.shape.version
-        if self._sent.get(workflow_id) != version:
-            ended = self._change(workflow_id, version)
+        lane, sent = checkpointer.lane_of(instance_id), self._sent.get(workflow_id)
+        if sent is not None and sent.version == version and (sent.stored or lane in sent.lanes):
+            return
+        ended = self._change(workflow_id, version, lane=lane)
 
-            def acknowledge(error: BaseException | None) -> None:
-                ended(error)
-                ack(error)
+        def acknowledge(error: BaseException | None) -> None:
+            ended(error)
+            ack(error)
 
-            checkpointer.save(self._row(blueprint), acknowledge)
+        checkpointer.save(self._row(blueprint), acknowledge, beside=instance_id)
 
     async def remove(self, workflow_id: WorkflowId, checkpointer: Checkpointer, *, force: bool) -> None:
         """The workflow is not known any more; its versions stay for the instances that run them.
@@ -88,19 +104,25 @@ class Library:
             )
         await saved(checkpointer, WorkflowRemoval(workflow_id=workflow_id), self._change(workflow_id, None))
 
-    def _change(self, workflow_id: WorkflowId, version: Version | None) -> Ack:
+    def _change(self, workflow_id: WorkflowId, version: Version | None, *, lane: int = 0) -> Ack:
         """A change is handed to the checkpointer now; what it shall call when that has ended, whoever waits for it."""
         self._under_way += 1
         self._changes += 1
         self._current.pop(workflow_id, None)
-        self._sent.pop(workflow_id, None)
+        before = self._sent.pop(workflow_id, None)
         if version is not None:
-            self._sent[workflow_id] = version
+            others = before.lanes if before is not None and before.version == version else frozenset()
+            self._sent[workflow_id] = _Sent(version, lanes=others | {lane})
 
         def ended(error: BaseException | None) -> None:
             self._under_way -= 1
             self._changes += 1
-            if error is not None and self._sent.get(workflow_id) == version:
+            now = self._sent.get(workflow_id)
+            if now is None or now.version != version:
+                return
+            if error is None:
+                now.stored = True
+            else:
                 self._sent.pop(workflow_id, None)
 
         return ended

@@ -144,6 +144,11 @@ class Store(Protocol):
         """Of this node, new and larger at every open; 0 before, and for a store that only reads."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many batches may be in `commit` at the same time: one of each lane, which count from 0."""
+        ...
+
     async def open(self) -> None:
         """Lock, migrate, take the node row with a new epoch.
 
@@ -160,7 +165,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, batch: Batch) -> None:
-        """Apply all of it or nothing; on return it is durable. One call at a time, by the checkpointer only.
+        """Apply all of it or nothing; on return it is durable. By the checkpointer only, one call a lane at a time.
 
         A batch whose own row is already there has committed before: returns without a second effect.
         The definitions of a batch that are known stay as they are and become current; of functions and tokens the

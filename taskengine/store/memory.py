@@ -46,10 +46,15 @@ __all__ = ["MemoryStore", "Snapshot"]
 
 
 class MemoryStore:
-    """See `interface.Store`. Closing keeps the rows, so the same object can be opened again."""
+    """See `interface.Store`. Closing keeps the rows, so the same object can be opened again.
 
-    def __init__(self, ambient: Ambient, snapshot: Snapshot | None = None, *, read_only: bool = False) -> None:
-        self._ambient, self._read_only = ambient, read_only
+    lanes  more than one for what has to be shown of several, without a database
+    """
+
+    def __init__(
+        self, ambient: Ambient, snapshot: Snapshot | None = None, *, read_only: bool = False, lanes: int = 1
+    ) -> None:
+        self._ambient, self._read_only, self._lanes = ambient, read_only, lanes
         self._rows = Snapshot() if snapshot is None else snapshot.copy()
         self._open = False
         self._epoch = 0
@@ -57,6 +62,10 @@ class MemoryStore:
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
 
     def snapshot(self) -> Snapshot:
         """A copy of what is committed; what a crash at this moment would leave. Also of a closed store."""

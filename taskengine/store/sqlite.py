@@ -79,6 +79,10 @@ class SqliteStore(Reading):
     def epoch(self) -> int:
         return self._epoch
 
+    @property
+    def lanes(self) -> int:
+        return 1  # one connection writes
+
     async def open(self) -> None:
         if self._is_open:
             raise StoreError(f"{self.path} is open already")

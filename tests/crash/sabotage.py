@@ -12,9 +12,9 @@ def ack_early() -> None:
 
     save = Checkpointer.save
 
-    def hasty(self: Checkpointer, write: Any, ack: Any) -> None:
+    def hasty(self: Checkpointer, write: Any, ack: Any, **named: Any) -> None:
         ack(None)
-        save(self, write, lambda error: None)
+        save(self, write, lambda error: None, **named)
 
     Checkpointer.save = hasty  # type: ignore[method-assign]
 

@@ -1,6 +1,7 @@
 """Group commit: what goes together, in which order callers hear, what a bad decision and a bad day cost."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,44 +15,52 @@ from taskengine.model.states import TaskState
 from taskengine.probe import Probe
 from taskengine.store.batch import Batch
 from taskengine.store.checkpointer import Checkpointer
+from taskengine.store.lane import Lane
 from taskengine.store.memory import MemoryStore
 
 
 class FaultyStore(MemoryStore):
     """Commits when the test lets it, and fails when the test says so."""
 
-    def __init__(self, ambient: Ambient) -> None:
-        super().__init__(ambient)
+    def __init__(self, ambient: Ambient, lanes: int) -> None:
+        super().__init__(ambient, lanes=lanes)
         self.batches: list[Batch] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gates: dict[int, asyncio.Event] = {}  # of single lanes, besides
         self.before: list[BaseException] = []  # raised instead of the next commits
         self.after: list[BaseException] = []  # raised although the next commits happen
-        self.flying = 0
+        self.flying: list[int] = []  # lanes
+        self.most = 0
 
     async def commit(self, batch: Batch) -> None:
         self.batches.append(batch)
-        self.flying += 1
-        assert self.flying == 1, "two commits at once"
+        assert batch.lane not in self.flying, "two commits at once"
+        self.flying.append(batch.lane)
+        self.most = max(self.most, len(self.flying))
         try:
             await self.gate.wait()
+            if batch.lane in self.gates:
+                await self.gates[batch.lane].wait()
             if self.before:
                 raise self.before.pop(0)
             await super().commit(batch)
             if self.after:
                 raise self.after.pop(0)
         finally:
-            self.flying -= 1
+            self.flying.remove(batch.lane)
 
 
 class RecordingProbe(Probe):
-    __slots__ = ("points",)
+    __slots__ = ("points", "then")
 
     def __init__(self) -> None:
         self.points: list[str] = []
+        self.then: Callable[[str], object] = lambda point: None
 
     def reach(self, point: str) -> None:
         self.points.append(point)
+        self.then(point)
 
 
 class Numbers:
@@ -73,14 +82,14 @@ class Numbers:
 class Rig:
     """A checkpointer on a faulty store, with everything recorded that its callers heard."""
 
-    def __init__(self, log: Any, kind: type[Checkpointer] = Checkpointer, **options: Any) -> None:
+    def __init__(self, log: Any, lanes: int = 1, **options: Any) -> None:
         self.clock, self.probe, self.numbers = ManualClock(), RecordingProbe(), Numbers()
         self.ambient = Ambient(clock=self.clock, probe=self.probe, log=log, metrics=self.numbers)
-        self.store = FaultyStore(self.ambient)
+        self.store = FaultyStore(self.ambient, lanes)
         self.heard: list[tuple[Any, BaseException | None]] = []
         self.fatal: list[BaseException] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.checkpointer = kind(
+        self.checkpointer = Checkpointer(
             self.store,
             self.ambient,
             lambda work: self.tasks.append(asyncio.get_running_loop().create_task(work)),
@@ -108,11 +117,12 @@ class Rig:
 
 
 @pytest.fixture
-def rigs(log: Any) -> Callable[..., Any]:
-    """Makes rigs with an open store and a started checkpointer."""
+def rigs(log: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Makes rigs with an open store and a started checkpointer; `kind` of its lanes, for sabotage."""
 
-    async def build(kind: type[Checkpointer] = Checkpointer, **options: Any) -> Rig:
-        rig = Rig(log, kind, **options)
+    async def build(kind: type[Lane] = Lane, **options: Any) -> Rig:
+        monkeypatch.setattr("taskengine.store.checkpointer.Lane", kind)
+        rig = Rig(log, **options)
         await rig.store.open()
         rig.checkpointer.start()
         await rig.settle()
@@ -183,10 +193,10 @@ IN_ORDER = ["out a", "back a", "out b", "told a", "back b", "told b"]
 
 
 async def test_the_next_batch_goes_out_before_the_last_is_acknowledged(rigs: Any, make: Any) -> None:
-    assert await _watch_order(rigs, make, Checkpointer) == IN_ORDER
+    assert await _watch_order(rigs, make, Lane) == IN_ORDER
 
 
-class TellsBeforeTheCommit(Checkpointer):
+class TellsBeforeTheCommit(Lane):
     async def _settle(self, batch: Any) -> None:
         for entry in batch:
             self._tell(entry, None)
@@ -200,7 +210,7 @@ async def test_an_acknowledgement_before_the_commit_is_noticed(rigs: Any, make: 
     assert story != IN_ORDER
 
 
-class TellsAtOnce(Checkpointer):
+class TellsAtOnce(Lane):
     async def _settle(self, batch: Any) -> None:
         await super()._settle(batch)
         for entry in batch:
@@ -327,7 +337,7 @@ async def test_one_bad_record_among_many_costs_few_commits(rigs: Any, make: Any)
     await _finish(rig)
 
 
-class FailsTheBatch(Checkpointer):
+class FailsTheBatch(Lane):
     async def _settle(self, batch: Any) -> None:
         refused = await self._commit(batch)
         for entry in batch:
@@ -380,20 +390,18 @@ async def test_what_its_instance_saves_before_it_is_told_fails_too(rigs: Any, ma
     rig.save(make.start("a"), 1)
     await rig.settle()
 
-    class Meanwhile(Probe):
+    def meanwhile(point: str) -> None:
         """The actor goes on while its refused decision is on its way back."""
+        if point == "commit.done":
+            rig.save(make.decision("a", 3), "meanwhile")
 
-        def reach(self, point: str) -> None:
-            if point == "commit.done":
-                rig.save(make.decision("a", 3), "meanwhile")
-
-    rig.checkpointer._probe = Meanwhile()
+    rig.probe.then = meanwhile
     rig.save(make.stale("a", 2), 2)
     rig.save(make.start("b"), 3)  # commits after the refusal, and before it is told
     await rig.settle()
     assert rig.answers == {1: None, 2: LostInstance, 3: None, "meanwhile": CommitFailed}
     assert [event.seq for event in await rig.store.events("a")] == [1]
-    rig.checkpointer._probe = Probe()
+    rig.probe.then = lambda point: None
     rig.save(make.decision("a", 2), "rebuilt")  # told and rebuilt: it may go on
     await rig.settle()
     assert rig.answers["rebuilt"] is None
@@ -453,7 +461,7 @@ async def test_an_unknown_outcome_is_resolved_by_asking_again(rigs: Any, make: A
 
 
 async def test_a_new_number_for_a_batch_that_is_sent_again_is_noticed(rigs: Any, make: Any) -> None:
-    class Renumbers(Checkpointer):
+    class Renumbers(Lane):
         async def _insist(self, number: int, commit: Any) -> None:
             try:
                 await commit()
@@ -628,4 +636,146 @@ async def test_each_commit_is_measured(rigs: Any, make: Any) -> None:
     rig.store.gate.set()
     await rig.settle()
     assert rig.numbers.values == {"commit.rows": [6], "commit.seconds": [2.0], "commit.backlog": [0]}
+    await _finish(rig)
+
+
+# -- several lanes ---------------------------------------------------------------------------------------------------
+
+
+def _on_lane(rig: Rig, number: int, count: int = 1) -> list[str]:
+    """Names of instances of that lane."""
+    names = (f"i{n}" for n in itertools.count())
+    return list(itertools.islice((name for name in names if rig.checkpointer.lane_of(name) == number), count))
+
+
+async def test_lanes_commit_at_the_same_time_and_each_in_its_order(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=3, max_rows=3)
+    names = [_on_lane(rig, number)[0] for number in range(3)]
+    rig.store.gate.clear()
+    for seq in range(1, 9):
+        for name in names:
+            rig.save(make.start(name) if seq == 1 else make.decision(name, seq), (name, seq))
+        await rig.settle()
+    assert rig.store.most == 3
+    assert rig.checkpointer.backlog == sum(3 if seq == 1 else 1 for seq in range(1, 9)) * 3
+    rig.store.gate.set()
+    await rig.settle()
+    for number, name in enumerate(names):
+        assert [seq for named, seq in rig.order if named == name] == list(range(1, 9))
+        numbers = [batch.number for batch in rig.store.batches if batch.lane == number]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert rig.checkpointer.backlog == 0
+    await _finish(rig)
+
+
+async def test_a_slow_lane_holds_up_no_other(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2)
+    (slow,), (quick,) = _on_lane(rig, 0), _on_lane(rig, 1)
+    rig.store.gates[0] = asyncio.Event()
+    rig.save(make.start(slow), "slow")
+    rig.save(make.start(quick), "quick")
+    await rig.settle()
+    assert rig.answers == {"quick": None}
+    rig.store.gates[0].set()
+    await rig.settle()
+    assert rig.answers == {"quick": None, "slow": None}
+    await _finish(rig)
+
+
+async def test_a_refusal_on_one_lane_fails_that_instance_only(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2)
+    (a, b), (c,) = _on_lane(rig, 0, 2), _on_lane(rig, 1)
+    rig.save(make.start(a), "a")
+    await rig.settle()
+    rig.save(make.stale(a, 2), "stale")
+    rig.save(make.start(b), "b")
+    rig.save(make.start(c), "c")
+    await rig.settle()
+    assert rig.answers == {"a": None, "stale": LostInstance, "b": None, "c": None}
+    await _finish(rig)
+
+
+async def test_an_unavailable_store_stalls_while_other_lanes_go_on(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2)
+    (a,), (b,) = _on_lane(rig, 0), _on_lane(rig, 1)
+    rig.store.before = [StoreUnavailable("cut")]
+    rig.save(make.start(a), "a")
+    await rig.settle()
+    assert rig.checkpointer.stalled
+    rig.save(make.start(b), "b")
+    await rig.settle()
+    assert rig.answers == {"b": None}
+    await rig.clock.advance(0.05)
+    assert rig.answers == {"b": None, "a": None}
+    assert not rig.checkpointer.stalled
+    await _finish(rig)
+
+
+async def test_what_is_fatal_on_one_lane_ends_all_and_is_told_once(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2)
+    (a,), (b,) = _on_lane(rig, 0), _on_lane(rig, 1)
+    rig.store.gates[1] = asyncio.Event()
+    rig.store.before = [RuntimeError("no disk")]
+    rig.save(make.start(a), "a")
+    rig.save(make.start(b), "b")
+    await rig.settle()
+    assert [str(error) for error in rig.fatal] == ["no disk"]
+    assert rig.answers == {"a": CommitFailed, "b": CommitFailed}
+    rig.save(make.start(_on_lane(rig, 1, 2)[1]), "later")
+    await rig.settle()
+    assert rig.answers["later"] is CommitFailed
+    rig.store.gates[1].set()
+    await _finish(rig)
+
+
+async def test_a_stop_waits_for_every_lane_and_loses_patience_with_all(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2)
+    (a,), (b,) = _on_lane(rig, 0), _on_lane(rig, 1)
+    rig.store.gates = {0: asyncio.Event(), 1: asyncio.Event()}
+    rig.save(make.start(a), "a")
+    rig.save(make.start(b), "b")
+    await rig.settle()
+    stopping = asyncio.get_running_loop().create_task(rig.checkpointer.stop(patience_s=10))
+    rig.store.gates[0].set()
+    await rig.clock.advance(9)
+    assert rig.answers == {"a": None}
+    assert not stopping.done()
+    await rig.clock.advance(1)
+    assert rig.answers == {"a": None, "b": CommitFailed}
+    assert stopping.done()
+    await stopping
+    rig.store.gates[1].set()
+    await rig.settle()
+
+
+async def test_a_line_goes_on_its_instances_lane_ahead_of_what_follows(rigs: Any, make: Any) -> None:
+    """Else whoever follows an instance to its end would miss what it said last."""
+    rig = await rigs(lanes=2)
+    (a,), (b,) = _on_lane(rig, 0), _on_lane(rig, 1)
+    rig.store.gates[0] = asyncio.Event()
+    lines = tuple(
+        LogRow(instance_id=name, id=1, task="t", attempt=1, level="info", message="m", at_us=1) for name in (a, b)
+    )
+    rig.save(LogBatch(lines), "lines")
+    rig.save(make.start(b), "b")
+    await rig.settle()
+    assert rig.answers == {"b": None}
+    assert [row.instance_id for row in await rig.store.logs(b)] == [b]
+    rig.store.gates[0].set()
+    await rig.settle()
+    assert rig.answers == {"b": None, "lines": None}
+    await _finish(rig)
+
+
+async def test_what_is_saved_beside_an_instance_commits_no_later_than_it(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=3)
+    definition = DefinitionRow(workflow_id="w", version="v", canonical=b"{}", created_us=1)
+    for number in range(3):
+        (name,) = _on_lane(rig, number)
+        rig.checkpointer.save(definition, lambda error: None, beside=name)
+        rig.save(make.start(name), name)
+    rig.checkpointer.save(definition, lambda error: None)
+    await rig.settle()
+    for batch in rig.store.batches:
+        assert not batch.instances or batch.definitions
     await _finish(rig)
