@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases.fixtures import dsn, mysql_dsn, new_dsn, postgresql_dsn
 from hypothesis import settings
+
+__all__ = ["dsn", "mysql_dsn", "new_dsn", "postgresql_dsn"]
 
 TORTURE = os.environ.get("TASKENGINE_TORTURE", "") not in ("", "0")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from databases.servers import current, fresh
 
 from taskengine.ambient import Ambient
 from taskengine.clock import ManualClock
@@ -33,6 +34,7 @@ from taskengine.model.states import Hold, InstanceState, Phase, TaskMove, TaskSt
 from taskengine.store.batch import Batch, merge
 from taskengine.store.interface import Store
 from taskengine.store.memory import MemoryStore
+from taskengine.store.opening import open_store
 from taskengine.store.sqlite import SqliteStore
 
 
@@ -69,6 +71,14 @@ BACKENDS = (
         look=lambda folder, first: SqliteStore(folder / "引擎.db", _ambient(), read_only=True),
         migrates=True,
         measures=True,
+    ),
+    Backend(
+        "postgresql",
+        lambda folder: open_store(fresh("postgresql"), _ambient()),
+        look=lambda folder, first: open_store(current("postgresql"), _ambient(), read_only=True),
+        migrates=True,
+        measures=True,
+        holds_nul=False,
     ),
 )
 
