@@ -7,7 +7,7 @@ import msgspec
 
 from taskengine.ambient import Ambient
 from taskengine.config.dsn import database_kind
-from taskengine.errors import InvalidConfiguration, NotSupportedYet
+from taskengine.errors import InvalidConfiguration
 from taskengine.store.interface import DEFAULT_READERS, Durability, Store
 from taskengine.store.memory import MemoryStore
 
@@ -16,7 +16,7 @@ __all__ = ["open_store"]
 _MOST_READERS: Final = 64
 _EXAMPLES: Final = (
     "use a path such as data/engine.db, sqlite:///var/lib/engine.db, sqlite:///./engine.db, "
-    "postgresql://user:password@host/database or memory://"
+    "postgresql://user:password@host/database, mysql://user:password@host/database or memory://"
 )
 
 
@@ -40,13 +40,14 @@ def open_store(
 
     dsn     a path; `sqlite:///absolute/path`, or `sqlite:///./path`, `sqlite:///../path` and `sqlite:///~/path`,
             percent-encoded, with `?allow_network=true` to trust a network file system;
-            `postgresql://user:password@host:port/database` with any option of libpq behind a `?`; `memory://`
+            `postgresql://user:password@host:port/database` with any option of libpq behind a `?`;
+            `mysql://user:password@host:port/database` with `?ssl=true` or `?ssl_ca=file`; `memory://`
     durability  full: a commit that was answered survives a power cut. normal: it survives the death of the process,
                 also by kill -9, but a power cut or a crash of the machine may take the last commits with it, in
                 their order, and leaves a consistent store; it saves the fsync of each commit
     readers     how many reads may run at the same time, 1 to 64. Each has a connection and a thread
     Both mean nothing in memory, and are checked all the same.
-    Raises  InvalidConfiguration, NotSupportedYet. No message repeats more of the address than its scheme, since a
+    Raises  InvalidConfiguration. No message repeats more of the address than its scheme, since a
             password may follow it.
     """
     _check(durability, readers)
@@ -59,7 +60,7 @@ def open_store(
         case "postgresql":
             return _postgresql(dsn, ambient, options)
         case "mysql":
-            raise NotSupportedYet(f"a store in MySQL comes with a later release; {_EXAMPLES}")
+            return _mysql(dsn, ambient, options)
         case None:
             scheme = dsn.partition("://")[0]
             raise InvalidConfiguration(f"no store of the kind {scheme!r}; {_EXAMPLES}")
@@ -73,6 +74,15 @@ def _postgresql(dsn: str, ambient: Ambient, options: _Options) -> Store:
     from taskengine.store.served import ServedStore
 
     driver = PostgresDriver(dsn, ambient, durability=options.durability)
+    return ServedStore(driver, ambient, read_only=options.read_only, readers=options.readers)
+
+
+def _mysql(dsn: str, ambient: Ambient, options: _Options) -> Store:
+    # Deferred, as above.
+    from taskengine.store.mysql import MySqlDriver
+    from taskengine.store.served import ServedStore
+
+    driver = MySqlDriver(dsn, ambient, durability=options.durability)
     return ServedStore(driver, ambient, read_only=options.read_only, readers=options.readers)
 
 

@@ -143,6 +143,11 @@ class PostgresDriver:
         await link.rows("SET lock_timeout = DEFAULT", ())
         return True
 
+    async def bury(self, link: Link, dead: Link) -> None:
+        assert isinstance(dead, _PostgresLink), "links come from `connect`"
+        with suppress(StoreError):
+            await link.rows("SELECT pg_terminate_backend(%s)", (dead.number,))
+
     async def applied(self, link: Link) -> int:
         ((tables, ours),) = await link.rows(_SQL["our_tables"], ())
         if ours:
@@ -169,9 +174,10 @@ class PostgresDriver:
 
 
 class _PostgresLink:
-    """See `served.Link`."""
+    """See `served.Link`. `number` is the process of the connection, on the server."""
 
     def __init__(self, connection: AsyncConnection[Any], clock: Clock, where: str) -> None:
+        self.number = connection.info.backend_pid
         self._connection, self._clock, self._where = connection, clock, where
         self._cursor = connection.cursor(binary=True)
         self.used = False

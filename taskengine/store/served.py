@@ -77,6 +77,10 @@ class Driver(Protocol):
         """Take the owner's lock, which ends with the link; waits a moment for a holder that is dying."""
         ...
 
+    async def bury(self, link: Link, dead: Link) -> None:
+        """End what is left on the server of a link that has ended here. As well as it can; raises nothing for that."""
+        ...
+
     async def migrate(self, link: Link, steps: Sequence[Migration], now_us: int) -> int: ...
 
     async def applied(self, link: Link) -> int:
@@ -87,8 +91,14 @@ class Driver(Protocol):
 class _Seat:
     """A place for one link, which is made when it is needed and made anew when it has ended."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Link]], monotonic: Callable[[], float]) -> None:
-        self._connect, self._monotonic = connect, monotonic
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Link]],
+        monotonic: Callable[[], float],
+        bury: Callable[[Link, Link], Awaitable[None]] | None = None,
+    ) -> None:
+        self._connect, self._monotonic, self._bury = connect, monotonic, bury
+        self._dead: Link | None = None
         self._link: Link | None = None
         self._turn = asyncio.Lock()
         self._failed: StoreUnavailable | None = None
@@ -123,11 +133,15 @@ class _Seat:
             self._failed, self._again_s = exc, self._monotonic() + _PAUSE_S
             raise
         self._failed = None
+        dead, self._dead = self._dead, None
+        if dead is not None and self._bury is not None:
+            await self._bury(self._link, dead)
         return self._link
 
     async def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
+            self._dead = link
             await link.close()
 
     async def close(self) -> None:
@@ -146,16 +160,13 @@ class ServedStore(Reading):
     def __init__(self, driver: Driver, ambient: Ambient, *, read_only: bool, readers: int) -> None:
         super().__init__(driver.dialect)
         self._driver, self._ambient, self._read_only = driver, ambient, read_only
-        self._lanes = [self._seat(self._lane(n)) for n in range(driver.lanes)]
-        self._readers = [self._seat(lambda: driver.connect("reader")) for _ in range(readers)]
+        self._lanes = [_Seat(self._lane(n), ambient.clock.monotonic, driver.bury) for n in range(driver.lanes)]
+        self._readers = [_Seat(lambda: driver.connect("reader"), ambient.clock.monotonic) for _ in range(readers)]
         self._address = ""
         self._epoch = 0
         self._schema = 0
         self._is_open = False
         self._closing = asyncio.Lock()
-
-    def _seat(self, connect: Callable[[], Awaitable[Link]]) -> _Seat:
-        return _Seat(connect, self._ambient.clock.monotonic)
 
     def _lane(self, number: int) -> Callable[[], Awaitable[Link]]:
         return self._own if number == 0 else lambda: self._driver.connect("lane")

@@ -36,13 +36,13 @@ SELECT value, last FROM (
 
 -- name: light_tasks
 SELECT
-    instance_id, ordinal, name, state, attempt, tries, parent, {spec}, added_by, begun, due_us, park, key, body_seq,
+    instance_id, ordinal, name, state, attempt, tries, parent, {spec}, added_by, begun, due_us, park, "key", body_seq,
     losses, suspect, reason, started_us, finished_us
 FROM tasks WHERE instance_id IN {texts ?} ORDER BY instance_id, ordinal;
 
 -- name: whole_tasks
 SELECT
-    ordinal, name, state, attempt, tries, parent, {spec}, added_by, begun, due_us, park, key, body_seq,
+    ordinal, name, state, attempt, tries, parent, {spec}, added_by, begun, due_us, park, "key", body_seq,
     losses, suspect, reason, started_us, finished_us, {result}, {error}
 FROM tasks WHERE instance_id = ? AND ordinal > ? ORDER BY ordinal LIMIT ?;
 

@@ -80,6 +80,13 @@ BACKENDS = (
         measures=True,
         holds_nul=False,
     ),
+    Backend(
+        "mysql",
+        lambda folder: open_store(fresh("mysql"), _ambient()),
+        look=lambda folder, first: open_store(current("mysql"), _ambient(), read_only=True),
+        migrates=True,
+        measures=True,
+    ),
 )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from taskengine.ambient import Ambient
-from taskengine.errors import InvalidConfiguration, NotSupportedYet
+from taskengine.errors import InvalidConfiguration, StoreUnavailable, Unavailable
 from taskengine.store.memory import MemoryStore
 from taskengine.store.opening import open_store
 from taskengine.store.place import mount_type, network_type
+from taskengine.store.served import ServedStore
 from taskengine.store.sqlite import SqliteStore
 
 PATHS = {
@@ -46,10 +47,36 @@ def test_memory_is_a_store() -> None:
     assert isinstance(open_store("memory://", Ambient()), MemoryStore)
 
 
-@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
-def test_other_databases_come_later(scheme: str) -> None:
-    with pytest.raises(NotSupportedYet, match="later release; use") as failed:
-        open_store(f"{scheme}://me:geheim@host/db", Ambient())
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "mysql", "MariaDB"])
+def test_a_server_is_a_store_and_nobody_is_asked_before_it_opens(scheme: str) -> None:
+    assert isinstance(open_store(f"{scheme}://me:geheim@127.0.0.1:1/db", Ambient()), ServedStore)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+async def test_a_server_that_is_away_is_unavailable(scheme: str) -> None:
+    store = open_store(f"{scheme}://me:geheim@127.0.0.1:1/db", Ambient())
+    with pytest.raises(StoreUnavailable) as failed:
+        await store.open()
+    assert "127.0.0.1" in str(failed.value)
+    assert "geheim" not in str(failed.value)
+    with pytest.raises(Unavailable):
+        await store.instance("i")
+
+
+WRONG_SERVERS = {
+    "postgresql://me:geheim@host/db?colour=red": 'invalid URI query parameter: "colour"',
+    "mysql://me:geheim@host": "names no database; an address is mysql://user",
+    "mysql://me:geheim@host:port/db": "is no address of a database",
+    "mysql://me:geheim@host/db?colour=red": "the options of a MySQL address are ssl=true and ssl_ca=FILE",
+    "mysql://me:geheim@host/db?ssl_ca=/no/such/file": "ssl_ca=/no/such/file cannot be read",
+}
+
+
+@pytest.mark.parametrize("dsn", WRONG_SERVERS)
+def test_a_wrong_address_of_a_server_is_told_without_its_password(dsn: str) -> None:
+    with pytest.raises(InvalidConfiguration) as failed:
+        open_store(dsn, Ambient())
+    assert WRONG_SERVERS[dsn] in str(failed.value)
     assert "geheim" not in str(failed.value)
 
 
