@@ -6,7 +6,8 @@ in 120 (28) and 51 (19), JSON_TABLE 142 (21) and 97 (12). Changed rows: joined w
 (7), JSON_TABLE 108 (15) and 86 (9), a statement each 236 (102) and 263 (123).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,8 @@ __all__ = ["Statement", "statements"]
 
 _ROWS: Final = 200
 """Of one list of SELECTs: the server takes longer lists ever more slowly."""
+_SINGLE: Final = 2
+"""So many changed rows are better off with a statement each."""
 _SLICE_BYTES: Final = 1 << 20
 """Of one INSERT, as long as no single row is longer."""
 
@@ -79,9 +82,7 @@ def _instances(batch: Batch) -> Iterator[Statement]:
     yield from _inserts("instances", columns.INSTANCE, codec.instance_values, fresh)
     moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
     where = "t.id = x.id AND t.phase = x.at_phase AND t.hold = x.at_hold AND t.run = x.at_run"
-    names = columns.INSTANCE_CHANGE
-    sets = ", ".join(f"t.{name} = x.{name}" for name in names[: names.index("id")])
-    yield from _updates("instances", names, codec.instance_change_values, moved, sets, where)
+    yield from _updates("instances", columns.INSTANCE_CHANGE, codec.instance_change_values, moved, where)
 
 
 def _tasks(batch: Batch) -> Iterator[Statement]:
@@ -91,10 +92,7 @@ def _tasks(batch: Batch) -> Iterator[Statement]:
     where = (
         "t.instance_id = x.instance_id AND t.ordinal = x.ordinal AND t.state = x.at_state AND t.attempt = x.at_attempt"
     )
-    names = columns.TASK_CHANGE
-    sets = ", ".join(f'''t."{name}" = x."{name}"''' for name in names[: names.index("new_result")])
-    sets += ", t.result = IF(x.new_result = 1, x.result, t.result), t.error = IF(x.new_error = 1, x.error, t.error)"
-    yield from _updates("tasks", names, codec.task_change_values, moved, sets, where)
+    yield from _updates("tasks", columns.TASK_CHANGE, codec.task_change_values, moved, where)
 
 
 def _inserts(
@@ -115,20 +113,42 @@ def _inserts(
 
 
 def _updates(
-    table: str,
-    names: Sequence[str],
-    values: Callable[..., codec.Values],
-    rows: Sequence[Sequence[Any]],
-    sets: str,
-    where: str,
+    table: str, names: Sequence[str], values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]], where: str
 ) -> Iterator[Statement]:
+    """`where` says which row `t` of the table each row `x` of values means."""
     made = _made(table, values, rows)
+    if len(made) <= _SINGLE:
+        for row in made:
+            yield Statement(table, _one_update(table, dict(zip(names, row, strict=True)), where), 1)
+        return
+    sets = ", ".join(f't."{name}" = {_new_value(name, names)}' for name in _moving(names))
     for at in range(0, len(made), _ROWS):
         first, *others = made[at : at + _ROWS]
         named = ", ".join(f'{value} AS "{name}"' for value, name in zip(first, names, strict=True))
         lines = " UNION ALL ".join([f"SELECT {named}", *(f"SELECT {', '.join(row)}" for row in others)])
         sql = f"UPDATE ({lines}) AS x STRAIGHT_JOIN {table} AS t ON {where} SET {sets}"
         yield Statement(table, sql, 1 + len(others))
+
+
+def _moving(names: Sequence[str]) -> list[str]:
+    """The columns that change: what stands before the key, without the flags of result and error."""
+    end = names.index("id") if "id" in names else names.index("instance_id")
+    return [name for name in names[:end] if not name.startswith("new_")]
+
+
+def _new_value(name: str, names: Sequence[str]) -> str:
+    return f"IF(x.new_{name} = 1, x.{name}, t.{name})" if f"new_{name}" in names else f'x."{name}"'
+
+
+def _one_update(table: str, row: Mapping[str, str], where: str) -> str:
+    """The same for one row: a list, however short, is a table that the server makes for it."""
+    kept = {name for name in ("result", "error") if row.get(f"new_{name}") == "0"}
+    sets = ", ".join(f'"{name}" = {row[name]}' for name in _moving(tuple(row)) if name not in kept)
+    found = _ITS.sub(lambda match: row[match[1]], where)
+    return f"UPDATE {table} AS t SET {sets} WHERE {found}"
+
+
+_ITS: Final = re.compile(r"\bx\.(\w+)")
 
 
 def _made(table: str, values: Callable[..., codec.Values], rows: Iterable[Sequence[Any]]) -> list[list[str]]:
