@@ -134,14 +134,10 @@ class MySqlDriver:
     async def connect(self, purpose: Purpose) -> Link:
         flags = CLIENT.FOUND_ROWS | (0 if purpose == "reader" else CLIENT.MULTI_STATEMENTS)
         try:
-            connection = await asyncmy.connect(
-                **self._said,
-                charset="utf8mb4",
-                autocommit=True,
-                connect_timeout=_CONNECT_S,
-                client_flag=flags,
-                program_name="taskengine",
-            )
+            async with asyncio.timeout(_CONNECT_S):  # the driver's own ends when the line is there, before the login
+                connection = await asyncmy.connect(
+                    **self._said, charset="utf8mb4", autocommit=True, client_flag=flags, program_name="taskengine"
+                )
         except (TimeoutError, MySQLError, OSError, EOFError) as exc:
             raise self._refused(exc) from exc
         link = _MySqlLink(connection, self._clock, self.address)

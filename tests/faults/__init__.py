@@ -1,0 +1,1 @@
+"""What can go wrong between a program and its database server, on purpose."""
