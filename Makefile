@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 export UV_PROJECT_ENVIRONMENT := .venv
 
-.PHONY: help setup demo test lint format bench torture clean
+.PHONY: help setup demo test test-servers lint format bench torture clean
 .PHONY: check-format check-style check-types check-imports check-tests
 
 help: ## List the targets
@@ -23,6 +23,9 @@ demo: $(READY) ## Run the example in examples/demo
 	@$(BIN)/python -m examples.demo
 
 test: check-format check-style check-types check-imports check-tests ## Check everything: format, style, types, imports, tests
+
+test-servers: $(READY) ## What also runs on PostgreSQL and MariaDB; tests/databases/servers.py says how they are found
+	@$(BIN)/pytest -q -m "servers and not torture" -n auto --maxprocesses 4 --dist worksteal
 
 lint: check-format check-style check-types check-imports ## The same without the tests
 

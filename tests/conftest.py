@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from databases.fixtures import dsn, mysql_dsn, new_dsn, postgresql_dsn
+from databases.servers import SERVERS
 from hypothesis import settings
 
 __all__ = ["dsn", "mysql_dsn", "new_dsn", "postgresql_dsn"]
@@ -34,6 +35,14 @@ def pytest_configure() -> None:
     settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
     settings.register_profile("torture", settings.get_profile("quick"), max_examples=2000)
     settings.load_profile("torture" if TORTURE else "quick")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on a database server is marked so by the name of its kind among the test's parameters."""
+    for item in items:
+        names = item.name.partition("[")[2].rstrip("]").split("-")
+        if any(kind in names for kind in SERVERS):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture

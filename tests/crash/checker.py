@@ -17,7 +17,8 @@ from taskengine.ambient import Ambient
 from taskengine.model.definition import WorkflowDefinition, decode_canonical
 from taskengine.model.records import AttemptRow, CommandRow, DefinitionRow, EventRow, InstanceRow, Outcome, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskMove, TaskState
-from taskengine.store.sqlite import SqliteStore
+from taskengine.store.interface import Store
+from taskengine.store.opening import open_store
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -31,9 +32,9 @@ class Kept(msgspec.Struct, frozen=True):
     commands: Sequence[CommandRow]
 
 
-async def read(database: Path) -> tuple[list[Kept], list[str]]:
+async def read(database: Path | str) -> tuple[list[Kept], list[str]]:
     """What the store holds, and what it should hold and does not."""
-    store = SqliteStore(database, Ambient(), read_only=True)
+    store = open_store(str(database), Ambient(), read_only=True)
     await store.open()
     try:
         kept, lost = [], []
@@ -48,7 +49,7 @@ async def read(database: Path) -> tuple[list[Kept], list[str]]:
         await store.close()
 
 
-async def _instance(store: SqliteStore, row: InstanceRow, version: DefinitionRow) -> Kept:
+async def _instance(store: Store, row: InstanceRow, version: DefinitionRow) -> Kept:
     return Kept(
         row=row,
         definition=decode_canonical(version.canonical),
@@ -59,9 +60,9 @@ async def _instance(store: SqliteStore, row: InstanceRow, version: DefinitionRow
     )
 
 
-def faults(folder: Path, *, seed: int, instances: int, kills: int) -> list[str]:
+def faults(folder: Path, dsn: str, *, seed: int, instances: int, kills: int) -> list[str]:
     """What is wrong after a run of `driver.py` in `folder` that was killed so often; at most a hundred."""
-    kept, lost = asyncio.run(read(folder / "engine.db"))
+    kept, lost = asyncio.run(read(dsn))
     effects = read_effects(folder / "effects.log")
     found = [*lost, *_wrong(kept, effects, read_deeds(folder / "client.log"), seed, instances, kills)]
     return found[:100]

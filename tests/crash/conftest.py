@@ -21,8 +21,9 @@ LIMIT_S = 120
 class Lives:
     """One database and its ledgers; each `live` is one process on it."""
 
-    def __init__(self, folder: Path, seed: int, instances: int) -> None:
+    def __init__(self, folder: Path, seed: int, instances: int, dsn: str | None) -> None:
         self.folder, self.seed, self.instances = folder, seed, instances
+        self.dsn = dsn or str(folder / "engine.db")
         self.kills = 0
         self.recovery_s: list[float] = []
         self.said = ""
@@ -34,7 +35,7 @@ class Lives:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
             "TASKENGINE_TEST_EFFECTS": str(self.folder / "effects.log"),
-            "TASKENGINE_TEST_DATABASE": str(self.folder / "engine.db"),
+            "TASKENGINE_TEST_DATABASE": self.dsn,
             **self.extra,
         }
 
@@ -78,7 +79,7 @@ class Lives:
         assert code == 0, f"exit {code}: {self.said}"
 
     def faults(self) -> list[str]:
-        return faults(self.folder, seed=self.seed, instances=self.instances, kills=self.kills)
+        return faults(self.folder, self.dsn, seed=self.seed, instances=self.instances, kills=self.kills)
 
     def effects(self) -> int:
         return len(read_effects(self.folder / "effects.log"))
@@ -86,9 +87,9 @@ class Lives:
 
 @pytest.fixture
 def make_lives(tmp_path: Path) -> Callable[..., Lives]:
-    def make(seed: int = 0, instances: int = 20) -> Lives:
+    def make(seed: int = 0, instances: int = 20, dsn: str | None = None) -> Lives:
         folder = tmp_path / f"{seed}-{instances}"
         folder.mkdir()
-        return Lives(folder, seed, instances)
+        return Lives(folder, seed, instances, dsn)
 
     return make

@@ -28,6 +28,7 @@ from taskengine.probe import Probe
 from taskengine.store.interface import InstanceQuery
 
 JOBS = Path(__file__).with_name("jobs.py")
+DATABASE = "TASKENGINE_TEST_DATABASE"
 AT_ONCE = 10
 UNFINISHED = InstanceQuery(states=frozenset(InstanceState) - INSTANCE_FINAL)
 
@@ -120,7 +121,7 @@ async def all_at_rest(engine: Engine, patience_s: float) -> bool:
 
 async def live(options: argparse.Namespace, probe: Killer) -> bool:
     folder: Path = options.folder
-    builder = EngineBuilder(Ambient(probe=probe)).with_store(folder / "engine.db").with_app(JOBS).with_workers(8)
+    builder = EngineBuilder(Ambient(probe=probe)).with_store(os.environ[DATABASE]).with_app(JOBS).with_workers(8)
     engine = builder.with_processes(1).with_max_recoveries(options.max_recoveries).build()
     async with engine:
         probe.unfinished = len(await engine.list_instances(UNFINISHED, limit=10_000))

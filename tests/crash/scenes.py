@@ -1,11 +1,12 @@
 """Short stories beside the driver's load, each one life of a process: `scenes.py FOLDER SCENE`."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from crash.driver import JOBS, Killer, all_at_rest
+from crash.driver import DATABASE, JOBS, Killer, all_at_rest
 
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
@@ -69,7 +70,7 @@ SCENES: dict[str, Callable[[Engine], Awaitable[None]]] = {
 
 
 async def play(folder: Path, scene: str, kill: str) -> None:
-    builder = EngineBuilder(Ambient(probe=Killer(kill))).with_store(folder / "engine.db").with_app(JOBS)
+    builder = EngineBuilder(Ambient(probe=Killer(kill))).with_store(os.environ[DATABASE]).with_app(JOBS)
     async with builder.with_workers(25).build() as engine:
         await SCENES[scene](engine)
 

@@ -27,7 +27,7 @@ def play(lives: Any, scene: str, kill: str = "") -> int:
 
 
 def kept(lives: Any) -> list[Any]:
-    kept, lost = asyncio.run(checker.read(lives.folder / "engine.db"))
+    kept, lost = asyncio.run(checker.read(lives.dsn))
     assert not lost
     return kept
 
