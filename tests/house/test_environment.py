@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+TESTS = Path(__file__).parents[1]
+
 INNER = """
 import os
 from pathlib import Path
@@ -45,7 +47,7 @@ def _run_inner(folder: Path, conftest: str, **environment: str) -> subprocess.Co
     return subprocess.run(
         [*command, "--seed=7", "--seeds=9", "."],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -71,8 +73,8 @@ def test_nothing_of_the_machine_reaches_a_test(tmp_path: Path, project: Path, to
     assert "6 passed" in done.stdout
 
 
-def test_torture_is_deselected_unless_asked_for(pytestconfig: pytest.Config) -> None:
-    assert "-m not torture" in pytestconfig.getini("addopts")
+def test_torture_and_servers_are_deselected_unless_asked_for(pytestconfig: pytest.Config) -> None:
+    assert "-m not torture and not servers" in pytestconfig.getini("addopts")
 
 
 @given(st.booleans())
