@@ -57,6 +57,8 @@ def _carry_out(plan: Plan, command: Command, now_us: Micros) -> bool | str:
 def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool | str:
     """Nothing new starts; the instance's timeout stands still."""
     ledger = plan.ledger
+    if ledger.phase is Phase.CANCEL:
+        return "the instance is being cancelled; it cannot be paused any more"
     if ledger.phase not in (Phase.RUN, Phase.DRAIN) or ledger.hold is Hold.QUARANTINED:
         return f"the instance is {ledger.state}; only a running one can be paused"
     changed = ledger.hold is Hold.NONE
