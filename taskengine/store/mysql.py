@@ -138,7 +138,7 @@ class MySqlDriver:
                 connection = await asyncmy.connect(
                     **self._said, charset="utf8mb4", autocommit=True, client_flag=flags, program_name="taskengine"
                 )
-        except (TimeoutError, MySQLError, OSError, EOFError) as exc:
+        except (MySQLError, OSError, EOFError, RuntimeError) as exc:  # RuntimeError: cut before its options were set
             raise self._refused(exc) from exc
         link = _MySqlLink(connection, self._clock, self.address)
         try:

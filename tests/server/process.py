@@ -26,6 +26,7 @@ class ServerProcess:
     As a context manager it waits until the server is ready; whatever happens, the process is gone afterwards.
 
     folder       home, database (`engine.db`), token and log of the server
+    dsn          another database; the token is in the home then
     apps         files with jobs
     settings     by the name of their environment variable without its prefix, such as `EXECUTION__GRACE`
     environment  besides
@@ -36,15 +37,16 @@ class ServerProcess:
         self,
         folder: Path,
         *,
+        dsn: str = "",
         apps: tuple[Path, ...] = (),
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> None:
         self.folder, self.home, self.database = folder, folder / "home", folder / "engine.db"
-        self._wait = wait
+        self._wait, self._token = wait, (self.home if dsn else folder) / "token"
         self.home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "taskengine", "serve", "--port", "0", "--db", str(self.database)]
+        command = [sys.executable, "-m", "taskengine", "serve", "--port", "0", "--db", dsn or str(self.database)]
         for app in apps:
             command += ["--app", str(app)]
         self._log = folder / f"log-{len(list(folder.glob('log-*'))):03}"
@@ -67,7 +69,7 @@ class ServerProcess:
     @property
     def token(self) -> str:
         """The local token, which the first start makes. For admins."""
-        return (self.folder / "token").read_text().strip()
+        return self._token.read_text().strip()
 
     @property
     def headers(self) -> dict[str, str]:
