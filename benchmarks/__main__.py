@@ -1,4 +1,4 @@
-"""`python -m benchmarks [WORKLOAD ...] [--store sqlite] [--json FILE] [--runs 3]`: measure, compare, print.
+"""`python -m benchmarks [WORKLOAD ...] [--store KIND] [--json FILE] [--runs 3]`: measure, compare, print.
 
 Each workload runs in a process of its own. Exit code 1 when a bar was missed, 2 for a wrong call.
 """
@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.figures import Outcome, Settings, table
+from benchmarks.grounds import STORES
 
 __all__ = ["WORKLOADS", "main", "measure"]
 
@@ -33,6 +34,7 @@ WORKLOADS: Final = {
     "w7": "benchmarks.w7",
     "w8": "benchmarks.w8_dispatcher",
 }
+_ON_SERVERS: Final = ("floor", "w1", "w2", "w5")
 _INSIDE: Final = "TASKENGINE_BENCH_INSIDE"
 """Where the process of one workload leaves its outcome."""
 
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine against the floor.")
     parser.add_argument("workload", nargs="*", help=f"{', '.join(WORKLOADS)}; without any: all")
-    parser.add_argument("--store", choices=["sqlite"], default="sqlite")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
     parser.add_argument("--runs", type=int, default=3, help="samples of every figure, at least 3 for a spread (3)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: does it run? The figures mean nothing")
@@ -49,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name.lower() for name in asked.workload] or list(WORKLOADS)
     if unknown := [name for name in names if name not in WORKLOADS]:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    elsewhere = [name for name in names if asked.store != "sqlite" and name not in _ON_SERVERS]
+    if elsewhere and asked.workload:
+        parser.error(
+            f"{', '.join(elsewhere)} has nothing to do with --store; with it there are {', '.join(_ON_SERVERS)}"
+        )
+    names = [name for name in names if name not in elsewhere]
     settings = Settings(runs=max(1, asked.runs), small=asked.small, store=asked.store)
     if inside := os.environ.get(_INSIDE):
         Path(inside).write_bytes(msgspec.json.encode(measure(names[0], settings)))

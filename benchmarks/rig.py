@@ -1,26 +1,24 @@
 """What workloads share: files on a real disk, the process tuned as its owner would, engine and floor in turns."""
 
+import asyncio
 import gc
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from benchmarks import jobs
-from benchmarks.floor import Writer
+from benchmarks.figures import Settings
+from benchmarks.grounds import database
 from taskengine.ambient import Ambient, SilentMetrics
-from taskengine.clock import Micros
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
-from taskengine.store import migrations, place
-from taskengine.store.dialect import SQLITE
-from taskengine.store.queries import folder, queries
-from taskengine.store.sqlite_thread import WorkThread
 
-__all__ = ["Leg", "engine_on", "in_turns", "ratios", "resident_mb", "scratch", "tune", "writer_on"]
+__all__ = ["CommitMetrics", "Leg", "engine_on", "in_turns", "ratios", "resident_mb", "scratch", "tune"]
 
 
 class Leg(msgspec.Struct, frozen=True):
@@ -58,36 +56,26 @@ def tune() -> None:
 
 
 @asynccontextmanager
-async def engine_on(path: Path, *, workers: int = 1000, ambient: Ambient | None = None) -> AsyncIterator[Engine]:
-    """An engine on a SQLite file, with the jobs of the workloads."""
-    builder = EngineBuilder(ambient).with_store(path).with_workers(workers).with_threads(4)
+async def engine_on(dsn: str | Path, *, workers: int = 1000, ambient: Ambient | None = None) -> AsyncIterator[Engine]:
+    """An engine with the jobs of the workloads."""
+    builder = EngineBuilder(ambient).with_store(dsn).with_workers(workers).with_threads(4)
     for name, function in jobs.ALL.items():
         builder.with_job_func(name, function)
     async with builder.build() as engine:
         yield engine
 
 
-@asynccontextmanager
-async def writer_on(path: Path) -> AsyncIterator[Writer]:
-    """The floor's writer on a new SQLite file with the engine's schema and settings."""
-    place.make_file(path)
-    thread = WorkThread(path, read_only=False)
-    await thread.open()
-    for setting in "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4096", "temp_store = MEMORY":
-        await thread.run(lambda db, setting=setting: db.execute(f"PRAGMA {setting}").fetchall())  # type: ignore[misc]
-    await thread.run(lambda db: migrations.migrate(db, migrations.load(folder("sqlite")), Micros(0)))
-    await thread.run(lambda db: db.execute(queries(SQLITE)["next_epoch"]).fetchall())
-    yield Writer(thread)
-    await thread.close()
-
-
-async def in_turns(runs: int, folder: Path, **legs: Callable[[Path], Awaitable[Leg]]) -> Mapping[str, Sequence[Leg]]:
-    """Each leg `runs` times on new files, in turns, so that a busy hour meets all alike. One round before warms up."""
+def in_turns(
+    settings: Settings, folder: Path, **legs: Callable[[str], Coroutine[Any, Any, Leg]]
+) -> Mapping[str, Sequence[Leg]]:
+    """Each leg as often as there are runs, each time on a new database, in turns, so that a busy hour meets all alike.
+    One round before warms up."""
     done: dict[str, list[Leg]] = {name: [] for name in legs}
-    for number in range(-1, runs):
+    for number in range(-1, settings.runs):
         for name, leg in legs.items():
             gc.collect()
-            measured = await leg(folder / f"{name}{number}.db")
+            with database(settings.store, folder, f"{name}-{max(number, 0)}{'w' * (number < 0)}") as dsn:
+                measured = asyncio.run(leg(dsn))
             if number >= 0:
                 done[name].append(measured)
     return done

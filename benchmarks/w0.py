@@ -1,13 +1,20 @@
 """The floor alone: what this machine's disk and interpreter give to the same durable work without an engine."""
 
 import asyncio
+from pathlib import Path
 from statistics import median
 
 from benchmarks import jobs, w1, w2
 from benchmarks.figures import Figure, Outcome, Settings
+from benchmarks.grounds import database
 from benchmarks.rig import in_turns, scratch, tune
 
 __all__ = ["run"]
+
+
+def _alone(store: str, folder: Path, number: int, count: int) -> list[float]:
+    with database(store, folder, f"alone{number}") as dsn:
+        return asyncio.run(w1.alone_on_floor(dsn, count))
 
 
 def run(settings: Settings) -> Outcome:
@@ -15,15 +22,13 @@ def run(settings: Settings) -> Outcome:
     total, outstanding, count, width = (60, 20, 5, 200) if settings.small else (6000, 1000, 300, 10_000)
     tune()
     with scratch() as folder:
-        legs = asyncio.run(
-            in_turns(
-                settings.runs,
-                folder,
-                many=lambda path: w1.many_on_floor(path, total, outstanding),
-                fan=lambda path: w2.on_floor(path, width),
-            )
+        legs = in_turns(
+            settings,
+            folder,
+            many=lambda dsn: w1.many_on_floor(dsn, total, outstanding),
+            fan=lambda dsn: w2.on_floor(dsn, width),
         )
-        alone = [asyncio.run(w1.alone_on_floor(folder / f"alone{n}.db", count)) for n in range(settings.runs)]
+        alone = [_alone(settings.store, folder, n, count) for n in range(settings.runs)]
     return Outcome(
         workload="floor",
         figures=[

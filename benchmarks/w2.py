@@ -3,17 +3,16 @@
 import asyncio
 import gc
 import json
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from benchmarks import floor, jobs
 from benchmarks.figures import Figure, Outcome, Settings
-from benchmarks.rig import CommitMetrics, Leg, engine_on, in_turns, ratios, resident_mb, scratch, tune, writer_on
+from benchmarks.grounds import ask, database, writer_on
+from benchmarks.rig import CommitMetrics, Leg, engine_on, in_turns, ratios, resident_mb, scratch, tune
 from taskengine.ambient import Ambient
 from taskengine.definition import TaskBuilder, WorkflowBuilder
 from taskengine.model.definition import WorkflowDefinition
@@ -21,7 +20,7 @@ from taskengine.model.definition import WorkflowDefinition
 __all__ = ["fan", "memory", "on_floor", "run"]
 
 TEN_TIMES: Final = 10
-_MEMORY: Final = "import sys; from benchmarks import w2; print(w2.memory(int(sys.argv[1])))"
+_MEMORY: Final = "import sys; from benchmarks import w2; print(w2.memory(int(sys.argv[1]), sys.argv[2]))"
 
 
 def fan(width: int) -> WorkflowDefinition:
@@ -32,38 +31,36 @@ def fan(width: int) -> WorkflowDefinition:
     return WorkflowBuilder("fan").with_task(TaskBuilder("first").with_job_function("nothing"), *middle, last).build()
 
 
-async def _on_engine(path: Path, definition: WorkflowDefinition, width: int) -> Leg:
+async def _on_engine(dsn: str, definition: WorkflowDefinition, width: int) -> Leg:
     metrics = CommitMetrics()
-    async with engine_on(path, ambient=Ambient(metrics=metrics)) as engine:
+    async with engine_on(dsn, ambient=Ambient(metrics=metrics)) as engine:
         await engine.register_workflow(definition)
         began_s = time.perf_counter()
         await engine.wait_for_instance(await engine.execute_workflow(definition))
         spent_s = time.perf_counter() - began_s
-    _check(path, width)
+    await asyncio.to_thread(_check, dsn, width)
     return Leg((width + 2) / spent_s, metrics.commits, metrics.rows)
 
 
-async def on_floor(path: Path, width: int) -> Leg:
+async def on_floor(dsn: str, width: int) -> Leg:
     """Tasks a second of the floor, on a new file."""
-    async with writer_on(path) as writer:
+    async with writer_on(dsn) as writer:
         began_s = time.perf_counter()
         await floor.w2(writer, jobs.nothing, width)
         spent_s = time.perf_counter() - began_s
-    _check(path, width)
+    await asyncio.to_thread(_check, dsn, width)
     return Leg((width + 2) / spent_s, writer.commits, writer.rows)
 
 
-def _check(path: Path, width: int) -> None:
+def _check(dsn: str, width: int) -> None:
     """Every task succeeded, once. Raises AssertionError."""
-    db = sqlite3.connect(path)
-    found = db.execute("SELECT state, attempt, count(*) FROM tasks GROUP BY state, attempt").fetchall()
-    ends = db.execute("SELECT state, count(*) FROM instances GROUP BY state").fetchall()
-    db.close()
+    found = [tuple(row) for row in ask(dsn, "SELECT state, attempt, count(*) FROM tasks GROUP BY state, attempt")]
+    ends = [tuple(row) for row in ask(dsn, "SELECT state, count(*) FROM instances GROUP BY state")]
     assert found == [("Success", 1, width + 2)], f"tasks: {found}"
     assert ends == [("Success", 1)], f"instances: {ends}"
 
 
-async def _memory(folder: Path, width: int) -> tuple[float, float]:
+async def _memory(dsn: str, width: int) -> tuple[float, float]:
     """Rate at `width`, and how many MB this process took at most beyond what it had before."""
     definition = fan(width)
     gc.collect()
@@ -76,21 +73,23 @@ async def _memory(folder: Path, width: int) -> tuple[float, float]:
             await asyncio.sleep(0.05)
 
     watcher = asyncio.create_task(watch())
-    leg = await _on_engine(folder / "memory.db", definition, width)
+    leg = await _on_engine(dsn, definition, width)
     watcher.cancel()
     return leg.rate, most - before
 
 
-def memory(width: int) -> str:
+def memory(width: int, store: str) -> str:
     """For a process of its own: rate and MB of one fan-out, as JSON."""
     tune()
-    with scratch() as folder:
-        return json.dumps(asyncio.run(_memory(folder, width)))
+    with scratch() as folder, database(store, folder, "memory") as dsn:
+        return json.dumps(asyncio.run(_memory(dsn, width)))
 
 
-def _memory_elsewhere(width: int) -> tuple[float, float]:
+def _memory_elsewhere(width: int, store: str) -> tuple[float, float]:
     """The allocator of a process that has done it before would give no honest difference."""
-    done = subprocess.run([sys.executable, "-c", _MEMORY, str(width)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY, str(width), store], capture_output=True, text=True, check=True
+    )
     rate, grown_mb = json.loads(done.stdout)
     return rate, grown_mb
 
@@ -101,16 +100,14 @@ def run(settings: Settings) -> Outcome:
     tune()
     definition = fan(width)
     with scratch() as folder:
-        legs = asyncio.run(
-            in_turns(
-                settings.runs,
-                folder,
-                floor=lambda path: on_floor(path, width),
-                engine=lambda path: _on_engine(path, definition, width),
-            )
+        legs = in_turns(
+            settings,
+            folder,
+            floor=lambda dsn: on_floor(dsn, width),
+            engine=lambda dsn: _on_engine(dsn, definition, width),
         )
-    small = [_memory_elsewhere(width) for _ in range(settings.runs)]
-    large = [_memory_elsewhere(width * TEN_TIMES) for _ in range(settings.runs)]
+    small = [_memory_elsewhere(width, settings.store) for _ in range(settings.runs)]
+    large = [_memory_elsewhere(width * TEN_TIMES, settings.store) for _ in range(settings.runs)]
     engines, floors = [leg.rate for leg in legs["engine"]], [leg.rate for leg in legs["floor"]]
     wide = f"{width * TEN_TIMES:,}"
     return Outcome(

@@ -7,22 +7,24 @@ and stands in the queue. Step one leaves a line in a file: none may be there twi
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from benchmarks.figures import Figure, Outcome, Settings
+from benchmarks.grounds import ask, database
 from benchmarks.rig import scratch
 
 __all__ = ["run"]
 
-_CHILD: Final = "import time; began_s = time.time(); from benchmarks import w5_child; w5_child.{}({!r}, {!r}, began_s)"
+_CHILD: Final = (
+    "import time; began_s = time.time(); from benchmarks import w5_child; w5_child.{}({!r}, {!r}, {!r}, began_s)"
+)
 
 
 class _Life(msgspec.Struct):
@@ -33,10 +35,10 @@ class _Life(msgspec.Struct):
     twice: int
 
 
-def _child(life: str, folder: Path, count: int) -> "subprocess.Popen[bytes]":
+def _child(life: str, folder: Path, dsn: str, count: int) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path) or "."}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a program in use has its bytecode; compiling it costs 0.15 s
-    script = _CHILD.format(life, str(folder), count)
+    script = _CHILD.format(life, str(folder), dsn, count)
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
 
 
@@ -48,30 +50,23 @@ def _said(child: "subprocess.Popen[bytes]", word: str) -> float:
     return float(line[1]) if line[1:] else 0.0
 
 
-def _crash(folder: Path, count: int) -> set[str]:
+def _crash(folder: Path, dsn: str, count: int) -> set[str]:
     """Live until all are in flight, then die; gives the instances whose first step is committed."""
-    with _child("first_life", folder, count) as child:
+    with _child("first_life", folder, dsn, count) as child:
         _said(child, "flying")
         os.kill(child.pid, signal.SIGKILL)
-    found = _query(folder, "SELECT instance_id FROM tasks WHERE ordinal = 0 AND state = 'Success'")
+    found = ask(dsn, "SELECT instance_id FROM tasks WHERE ordinal = 0 AND state = 'Success'")
     return {row[0] for row in found}
 
 
-def _restart(folder: Path, count: int, committed: set[str]) -> _Life:
-    with _child("second_life", folder, count) as child:
+def _restart(folder: Path, dsn: str, count: int, committed: set[str]) -> _Life:
+    with _child("second_life", folder, dsn, count) as child:
         seconds = _said(child, "queued")
         _said(child, "done")
     assert child.returncode == 0, "the second life should end in order"
-    ends = _query(folder, "SELECT count(*) FROM instances WHERE state = 'Success'")[0][0]
+    ends = ask(dsn, "SELECT count(*) FROM instances WHERE state = 'Success'")[0][0]
     ran = Counter((folder / "first-steps").read_text().split())
     return _Life(seconds, lost=count - ends, twice=sum(ran[instance] != 1 for instance in committed))
-
-
-def _query(folder: Path, sql: str) -> list[Any]:
-    db = sqlite3.connect(folder / "w5.db")
-    found = db.execute(sql).fetchall()
-    db.close()
-    return found
 
 
 def run(settings: Settings) -> Outcome:
@@ -79,10 +74,10 @@ def run(settings: Settings) -> Outcome:
     count = 50 if settings.small else 10_000
     lives, took = [], []
     for _ in range(settings.runs):
-        with scratch() as folder:
-            committed = _crash(folder, count)
+        with scratch() as folder, database(settings.store, folder, "w5") as dsn:
+            committed = _crash(folder, dsn, count)
             began_s = time.perf_counter()
-            lives.append(_restart(folder, count, committed))
+            lives.append(_restart(folder, dsn, count, committed))
             took.append(time.perf_counter() - began_s)
     return Outcome(
         workload="w5",

@@ -41,20 +41,20 @@ class _Jobs:
                 self.all_waiting.set()
             await asyncio.Event().wait()
 
-    def engine(self, folder: Path, workers: int) -> Engine:
-        builder = EngineBuilder().with_store(folder / "w5.db").with_workers(workers)
+    def engine(self, dsn: str, workers: int) -> Engine:
+        builder = EngineBuilder().with_store(dsn).with_workers(workers)
         return builder.with_job_func("first", self.first).with_job_func("second", self.second).build()
 
 
-def first_life(folder: str, count: int, began_s: float) -> None:
+def first_life(folder: str, dsn: str, count: int, began_s: float) -> None:
     """Bring all instances into their second step, and wait for the end."""
     tune()
-    asyncio.run(_fly(Path(folder), count))
+    asyncio.run(_fly(Path(folder), dsn, count))
 
 
-async def _fly(folder: Path, count: int) -> None:
+async def _fly(folder: Path, dsn: str, count: int) -> None:
     jobs, definition = _Jobs(folder, endless_for=count), _definition()
-    async with jobs.engine(folder, count) as engine:
+    async with jobs.engine(dsn, count) as engine:
         for start in range(0, count, 1000):
             await asyncio.gather(*[engine.execute_workflow(definition) for _ in range(start, min(count, start + 1000))])
         await jobs.all_waiting.wait()
@@ -62,13 +62,13 @@ async def _fly(folder: Path, count: int) -> None:
         await asyncio.Event().wait()
 
 
-def second_life(folder: str, count: int, began_s: float) -> None:
+def second_life(folder: str, dsn: str, count: int, began_s: float) -> None:
     """Take up what is there, say how long that took from `began_s` (as time.time() tells), and finish it."""
-    asyncio.run(_recover(Path(folder), count, began_s))
+    asyncio.run(_recover(Path(folder), dsn, count, began_s))
 
 
-async def _recover(folder: Path, count: int, began_s: float) -> None:
-    engine = _Jobs(folder, endless_for=0).engine(folder, 1000)
+async def _recover(folder: Path, dsn: str, count: int, began_s: float) -> None:
+    engine = _Jobs(folder, endless_for=0).engine(dsn, 1000)
     tune()
     with engine.bus.subscribe(lambda frame: isinstance(frame, Event), capacity=count * 10) as events:
         async with engine:

@@ -277,7 +277,10 @@ class _MySqlLink:
         return found
 
     async def commit(self, batch: Batch) -> None:
-        asked = [Statement("", "START TRANSACTION"), *statements(batch)]
+        await self.run([Statement("", "START TRANSACTION"), *statements(batch)], batch)
+
+    async def run(self, asked: Sequence[Statement], batch: Batch) -> None:
+        """Statements that begin a transaction, and the COMMIT. `batch` is what they are for, when they are refused."""
         with self._in_time():
             try:
                 at = 0

@@ -17,7 +17,13 @@ from taskengine.errors import BatchRefused
 from taskengine.store import codec, columns
 from taskengine.store.batch import Batch
 
-__all__ = ["Statement", "statements"]
+__all__ = ["INSTANCE_GUARD", "TASK_GUARD", "Statement", "inserts", "same", "statements", "updates"]
+
+INSTANCE_GUARD: Final = "t.id = x.id AND t.phase = x.at_phase AND t.hold = x.at_hold AND t.run = x.at_run"
+TASK_GUARD: Final = (
+    "t.instance_id = x.instance_id AND t.ordinal = x.ordinal AND t.state = x.at_state AND t.attempt = x.at_attempt"
+)
+"""Which row `t` of the table a row `x` of values means, and where it must be."""
 
 _ROWS: Final = 200
 """Of one list of SELECTs: the server takes longer lists ever more slowly."""
@@ -50,9 +56,9 @@ def statements(batch: Batch) -> list[Statement]:
         *_seldom(batch),
         *_instances(batch),
         *_tasks(batch),
-        *_inserts("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts),
-        *_inserts("events", columns.EVENT, codec.event_values, ((row,) for row in batch.events)),
-        *_inserts("commands", columns.COMMAND, codec.command_values, batch.commands),
+        *inserts("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts),
+        *inserts("events", columns.EVENT, codec.event_values, ((row,) for row in batch.events)),
+        *inserts("commands", columns.COMMAND, codec.command_values, batch.commands),
         Statement(
             "batches",
             f"DELETE FROM batches WHERE epoch = {batch.epoch} AND lane = {batch.lane} "
@@ -63,39 +69,35 @@ def statements(batch: Batch) -> list[Statement]:
 
 def _seldom(batch: Batch) -> Iterator[Statement]:
     rows: Iterable[Sequence[Any]] = ((row,) for row in batch.definitions)
-    yield from _inserts("definitions", columns.DEFINITION, codec.definition_values, rows, "version = version")
+    yield from inserts("definitions", columns.DEFINITION, codec.definition_values, rows, "version = version")
     current = {row.workflow_id: row.version for row in batch.definitions}  # the last one counts
     rows = ((pair,) for pair in sorted(current.items()))
-    yield from _inserts("workflows", ("id", "version"), _same, rows, _replaced("version"))
+    yield from inserts("workflows", ("id", "version"), same, rows, _replaced("version"))
     if batch.removals:
         yield Statement("workflows", f"DELETE FROM workflows WHERE id IN ({', '.join(map(_literal, batch.removals))})")
     rows = ((row,) for row in batch.functions)
-    yield from _inserts("functions", columns.FUNCTION, codec.function_values, rows, _replaced(*columns.FUNCTION[1:]))
+    yield from inserts("functions", columns.FUNCTION, codec.function_values, rows, _replaced(*columns.FUNCTION[1:]))
     rows = ((row,) for row in batch.logs)
-    yield from _inserts("logs", columns.LOG, codec.log_values, rows, "id = id")
+    yield from inserts("logs", columns.LOG, codec.log_values, rows, "id = id")
     rows = ((row,) for row in batch.tokens)
-    yield from _inserts("tokens", columns.TOKEN, codec.token_values, rows, _replaced(*columns.TOKEN[1:]))
+    yield from inserts("tokens", columns.TOKEN, codec.token_values, rows, _replaced(*columns.TOKEN[1:]))
 
 
 def _instances(batch: Batch) -> Iterator[Statement]:
     fresh = ((it.row,) for it in batch.instances if it.expect is None)
-    yield from _inserts("instances", columns.INSTANCE, codec.instance_values, fresh)
+    yield from inserts("instances", columns.INSTANCE, codec.instance_values, fresh)
     moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
-    where = "t.id = x.id AND t.phase = x.at_phase AND t.hold = x.at_hold AND t.run = x.at_run"
-    yield from _updates("instances", columns.INSTANCE_CHANGE, codec.instance_change_values, moved, where)
+    yield from updates("instances", columns.INSTANCE_CHANGE, codec.instance_change_values, moved, INSTANCE_GUARD)
 
 
 def _tasks(batch: Batch) -> Iterator[Statement]:
     fresh = ((owner, it.row) for owner, it in batch.tasks if it.expect is None)
-    yield from _inserts("tasks", columns.TASK, codec.task_values, fresh)
+    yield from inserts("tasks", columns.TASK, codec.task_values, fresh)
     moved = [(owner, it.row, it.expect) for owner, it in batch.tasks if it.expect is not None]
-    where = (
-        "t.instance_id = x.instance_id AND t.ordinal = x.ordinal AND t.state = x.at_state AND t.attempt = x.at_attempt"
-    )
-    yield from _updates("tasks", columns.TASK_CHANGE, codec.task_change_values, moved, where)
+    yield from updates("tasks", columns.TASK_CHANGE, codec.task_change_values, moved, TASK_GUARD)
 
 
-def _inserts(
+def inserts(
     table: str,
     names: Sequence[str],
     values: Callable[..., codec.Values],
@@ -112,7 +114,7 @@ def _inserts(
         yield Statement(table, f"{head}{', '.join(part)}{tail}")
 
 
-def _updates(
+def updates(
     table: str, names: Sequence[str], values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]], where: str
 ) -> Iterator[Statement]:
     """`where` says which row `t` of the table each row `x` of values means."""
@@ -171,7 +173,8 @@ def _literal(value: object) -> str:
     return f"'{escaped}'"
 
 
-def _same(values: codec.Values) -> codec.Values:
+def same(values: codec.Values) -> codec.Values:
+    """Of rows that are values already."""
     return values
 
 
