@@ -59,13 +59,15 @@ def assemble(settings: Settings, ambient: Ambient, on_fatal: Callable[[BaseExcep
 
 def _builder(config: Config, ambient: Ambient) -> EngineBuilder:
     engine, functions = config.engine, config.functions
-    execution, database = engine.execution, engine.storage.database
+    execution, database, artifacts = engine.execution, engine.storage.database, engine.storage.artifacts
     timeout = execution.default_task_timeout
     builder = (
         EngineBuilder(ambient)
         .with_store(database.dsn)
         .with_durability(database.durability)
         .with_readers(database.pool_size)
+        .with_artifacts(artifacts.url or "")
+        .with_result_limits(inline=artifacts.inline, limit=artifacts.limit)
         .with_workers(execution.worker_concurrency)
         .with_processes(execution.process_workers)
         .with_max_recoveries(execution.max_recoveries)

@@ -26,6 +26,7 @@ from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow, TaskFailure
 from taskengine.model.states import BUCKETS, Bucket
 from taskengine.wire import (
+    ArtifactBody,
     AttemptBody,
     FailureBody,
     FunctionBody,
@@ -166,6 +167,7 @@ def task_body(view: TaskView, attempts: Sequence[AttemptView] = ()) -> TaskBody:
         result=view.result,
         error=_failure(view.error),
         attempts=[attempt_body(attempt) for attempt in attempts],
+        artifact=None if view.artifact is None else ArtifactBody(digest=view.artifact.digest, size=view.artifact.size),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, NewType
 import msgspec
 
 __all__ = [
+    "ArtifactsConfig",
     "Config",
     "DatabaseConfig",
     "EngineConfig",
@@ -81,10 +82,22 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`full`: what was acknowledged survives a power cut. `normal`: it survives a crash of the program only."""
 
 
+class ArtifactsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`task-engine.storage.artifacts`: where large results are kept."""
+
+    url: str | None = None
+    """A folder, or an address such as s3://bucket/prefix; `none`: the folder `artifacts` beside the database's file."""
+    inline: Size = Size(1024 * 1024)
+    """The longest result that is kept in the database itself."""
+    limit: Size = Size(64 * 1024 * 1024)
+    """The longest result that a task may have."""
+
+
 class StorageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`task-engine.storage`."""
 
     database: DatabaseConfig = DatabaseConfig()
+    artifacts: ArtifactsConfig = ArtifactsConfig()
 
 
 class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,9 @@ from taskengine.clock import Micros
 from taskengine.engine.engine import Engine
 from taskengine.engine.staff import Settings
 from taskengine.errors import InvalidConfiguration
-from taskengine.functions import Registry, Services, builtin_registry
+from taskengine.functions import MAX_RESULT, Registry, Services, builtin_registry
 from taskengine.model.definition import RetryPolicy
+from taskengine.store.artifacts import open_artifacts
 from taskengine.store.interface import DEFAULT_READERS, Durability
 from taskengine.store.opening import open_store
 from taskengine.telemetry.masking import Mask, secret_values
@@ -32,6 +33,7 @@ class EngineBuilder:
     def __init__(self, ambient: Ambient | None = None) -> None:
         self._ambient = ambient or Ambient()
         self._dsn = "memory://"
+        self._artifacts = ""
         self._durability: Durability = "full"
         self._readers = DEFAULT_READERS
         self._settings = Settings()
@@ -51,6 +53,17 @@ class EngineBuilder:
         """`full` (the default): what was acknowledged survives a power cut; `normal`: a crash of the program only."""
         self._durability = durability
         return self
+
+    def with_artifacts(self, url: str | Path) -> Self:
+        """Where large results lie: a folder, or an address of fsspec such as `s3://bucket/prefix`. Without it: the
+        folder `artifacts` beside the database's file, or in the data folder."""
+        self._artifacts = str(url)
+        return self
+
+    def with_result_limits(self, *, inline: int = 1 << 20, limit: int = MAX_RESULT) -> Self:
+        """Bytes of JSON up to which a result lies in the database (1 MiB), and that it may have at all (64 MiB)."""
+        _at_least(0, inline, "inline")
+        return self._with(inline_result=inline, max_result=_at_least(inline, limit, "limit"))
 
     def with_readers(self, count: int) -> Self:
         """How many reads of the store may go on at the same time (2)."""
@@ -143,6 +156,7 @@ class EngineBuilder:
         return Engine(
             self._ambient,
             open_store(self._dsn, self._ambient, durability=self._durability, readers=self._readers),
+            open_artifacts(self._artifacts, self._dsn, self._ambient.clock),
             self._registry,
             self._services,
             self._settings,

@@ -8,6 +8,7 @@ from taskengine.errors import Conflict
 from taskengine.functions import Registry
 from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import Store
 
 __all__ = ["Commanding"]
@@ -20,8 +21,8 @@ class Commanding(Looking):
     in a later run and after a restart.
     """
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock, ids: IdSource) -> None:
-        super().__init__(store, registry, clock)
+    def __init__(self, store: Store, artifacts: Artifacts, registry: Registry, clock: Clock, ids: IdSource) -> None:
+        super().__init__(store, artifacts, registry, clock)
         self._ids = ids
 
     async def pause_instance(self, instance_id: str, *, now: bool = False, command_id: str | None = None) -> Commanded:

@@ -33,6 +33,7 @@ from taskengine.model.messages import Command
 from taskengine.model.params import bind_params
 from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.store.artifacts import Artifacts
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
 from taskengine.telemetry.masking import Mask
@@ -59,6 +60,7 @@ class Engine(Commanding):
         self,
         ambient: Ambient,
         store: Store,
+        artifacts: Artifacts,
         registry: Registry,
         services: Services,
         settings: Settings,
@@ -68,7 +70,7 @@ class Engine(Commanding):
         on_fatal: Callable[[BaseException], object] | None = None,
         mask: Mask | None = None,
     ) -> None:
-        super().__init__(store, registry, ambient.clock, ambient.ids)
+        super().__init__(store, artifacts, registry, ambient.clock, ambient.ids)
         self.bus = Bus(ambient)
         self.unrestored: list[str] = []
         self._ambient = ambient
@@ -107,12 +109,14 @@ class Engine(Commanding):
             threads=self._settings.thread_count,
             processes=self._settings.processes,
             grace_s=self._settings.grace_s,
+            max_result=self._settings.max_result,
             log_cap=self._settings.log_cap,
         )
         self._staff = Staff(
             ambient=self._ambient,
             settings=self._settings,
             store=self.store,
+            artifacts=self._artifacts,
             checkpointer=checkpointer,
             directory=self._directory,
             blueprints=self._blueprints,

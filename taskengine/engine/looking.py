@@ -21,6 +21,7 @@ from taskengine.model.ids import InstanceId, Version, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow
 from taskengine.model.states import InstanceState
+from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Store
 
 __all__ = ["Looking"]
@@ -33,12 +34,13 @@ class Looking:
     store     for its reading verbs only
     """
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+    def __init__(self, store: Store, artifacts: Artifacts, registry: Registry, clock: Clock) -> None:
         self.registry = registry
         self.store = store
         self._blueprints = Blueprints()
         self._directory = Directory()
-        self._reading = Reading(store, self._blueprints, clock, self._directory)
+        self._artifacts = artifacts
+        self._reading = Reading(store, artifacts, self._blueprints, clock, self._directory)
 
     async def get_instance(self, instance_id: str) -> InstanceView:
         """Committed state. Raises NotFound."""

@@ -20,11 +20,13 @@ __all__ = [
     "Found",
     "GraceOver",
     "Interrupted",
+    "Kept",
     "Landed",
     "LaunchNew",
     "Orphaned",
     "OutOfTime",
     "Rebuild",
+    "Unkept",
     "Unreadable",
 ]
 
@@ -74,6 +76,18 @@ class Found(msgspec.Struct, frozen=True, tag="task.found"):
 
 class Unreadable(msgspec.Struct, frozen=True, tag="task.unreadable"):
     """They could not be read."""
+
+    error: BaseException
+
+
+class Kept(msgspec.Struct, frozen=True, tag="task.kept"):
+    """A large result lies in the artifact store; `result` names it."""
+
+    result: bytes
+
+
+class Unkept(msgspec.Struct, frozen=True, tag="task.unkept"):
+    """It could not be put there."""
 
     error: BaseException
 

@@ -9,6 +9,7 @@ from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory
 from taskengine.engine.planner import Shape
+from taskengine.engine.results import whole_results
 from taskengine.engine.sights import Ending, Snapshot
 from taskengine.engine.views import (
     AttemptView,
@@ -29,6 +30,7 @@ from taskengine.model.progress import Progress
 from taskengine.model.records import DefinitionRow, EventRow, InstanceRow, LogRow, TaskRow
 from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import TASK_FINAL, InstanceState, Phase, TaskState
+from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import MAX_ORDINAL, InstanceQuery, Store
 
 __all__ = ["Reading"]
@@ -42,9 +44,16 @@ _GUESSABLE: Final = 1000
 class Reading:
     """Reads for the facade; never sees what is not committed."""
 
-    def __init__(self, store: Store, blueprints: Blueprints, clock: Clock, directory: Directory | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        blueprints: Blueprints,
+        clock: Clock,
+        directory: Directory | None = None,
+    ) -> None:
         """`directory`: what is in memory, of the engine that writes to the store; without one, the store is asked."""
-        self._store = store
+        self._store, self._artifacts = store, artifacts
         self._blueprints = blueprints
         self._clock = clock
         self._directory = directory
@@ -167,7 +176,7 @@ class Reading:
         if ordinal is None:
             raise NotFound("task", name, _meant(name, shape.ordinals))
         (view,) = await self._task_views(instance_id, shape, ordinal, ordinal + 1)
-        return view
+        return await self._whole(view)
 
     async def _task_views(self, instance_id: InstanceId, shape: Shape, first: int, end: int) -> list[TaskView]:
         """Of the tasks from `first` to before `end`."""
@@ -184,6 +193,13 @@ class Reading:
             states = await self._store.task_states(instance_id, needed)
             settled.update((ordinal, state in TASK_FINAL) for ordinal, state in states.items())
         return [task_view(shape, n, rows.get(n), settled) for n in range(first, end)]
+
+    async def _whole(self, view: TaskView) -> TaskView:
+        """A large result is read for whoever asks for this one task."""
+        if view.artifact is None:
+            return view
+        found = await self._artifacts.get(view.artifact)
+        return msgspec.structs.replace(view, result=_JSON.decode(found))
 
     async def open_tasks(self, instance_id: InstanceId, limit: int) -> tuple[list[str], list[str]]:
         names = (await self._blueprint(await self._version(instance_id))).shape.names
@@ -212,7 +228,8 @@ class Reading:
             blueprint = await self._blueprint(version or await self._version(instance_id))
             found = await self._store.results(instance_id, [Ordinal(leaf) for leaf in blueprint.leaves])
         names = blueprint.shape.names
-        return {names[leaf]: _JSON.decode(found[Ordinal(leaf)]) for leaf in blueprint.leaves if leaf in found}
+        whole = await whole_results(found, self._artifacts)
+        return {names[leaf]: _JSON.decode(whole[Ordinal(leaf)]) for leaf in blueprint.leaves if leaf in whole}
 
     async def _view(self, row: InstanceRow, last: EventRow | None) -> InstanceView:
         return await self.view_of((row, await self._progress(row, last)))

@@ -1,12 +1,25 @@
 """Results that stay in an instance's memory until their last dependent has ended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from taskengine.engine.planner.ledger import Task
 from taskengine.engine.planner.shape import Shape
+from taskengine.model.artifacts import is_reference, referred
 from taskengine.model.states import TaskState
+from taskengine.store.artifacts import Artifacts
 
-__all__ = ["Results"]
+__all__ = ["Results", "whole_results"]
+
+_N = TypeVar("_N", bound=int)
+
+
+async def whole_results(found: Mapping[_N, bytes], artifacts: Artifacts) -> dict[_N, bytes]:
+    """With what the artifact store has instead of the references to it. Raises StoreCorrupt, StoreUnavailable."""
+    return {
+        ordinal: await artifacts.get(referred(result)) if is_reference(result) else result
+        for ordinal, result in found.items()
+    }
 
 
 class Results:

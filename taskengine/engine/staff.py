@@ -12,8 +12,9 @@ from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
 from taskengine.engine.recovery import Recovery
 from taskengine.engine.runner import Runner
-from taskengine.functions import DEFAULT_LOG_CAP, Caller, Registry
+from taskengine.functions import DEFAULT_LOG_CAP, MAX_RESULT, Caller, Registry
 from taskengine.model.definition import RetryPolicy
+from taskengine.store.artifacts import Artifacts
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
 from taskengine.telemetry.masking import Mask
@@ -34,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unload_after_s    an instance whose next timer is farther away leaves memory
     default_timeout_us, default_retry   for tasks whose definition and job state none; None: none
     log_cap           lines that are kept of one attempt
+    inline_result     bytes of JSON up to which a result lies in its task's row; a larger one is an artifact
+    max_result        bytes of JSON that a result may have at all
     """
 
     slots: int = 20
@@ -47,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_timeout_us: Micros | None = None
     default_retry: RetryPolicy | None = None
     log_cap: int = DEFAULT_LOG_CAP
+    inline_result: int = 1 << 20
+    max_result: int = MAX_RESULT
 
     @property
     def thread_count(self) -> int:
@@ -62,6 +67,7 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     ambient: Ambient
     settings: Settings
     store: Store
+    artifacts: Artifacts
     checkpointer: Checkpointer
     directory: Directory
     blueprints: Blueprints

@@ -10,10 +10,12 @@ from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.blueprint import Step
 from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
 from taskengine.engine.logbook import Speaker
-from taskengine.engine.mail import Found, GraceOver, Interrupted, OutOfTime, Unreadable
+from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Unkept, Unreadable
+from taskengine.engine.results import whole_results
 from taskengine.engine.staff import Staff
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
+from taskengine.model.artifacts import is_reference, reference
 from taskengine.model.definition import RetryPolicy
 from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import Park, Settled
@@ -83,7 +85,8 @@ class TaskActor(AsyncActor):
         self.why: Outcome | None = None  # why the body was asked to end
 
     def on_start(self) -> None:
-        if self._work.missing_results or self._work.missing_errors:
+        work = self._work
+        if work.missing_results or work.missing_errors or any(map(is_reference, work.results.values())):
             self.dispatcher.spawn(self._fetch(), owner=self.actor_ref, on_done=self._fetched)
         else:
             try:
@@ -108,6 +111,10 @@ class TaskActor(AsyncActor):
                 self._abandon()
             case Returned() | Raised() | Parked():
                 self._ended(message)
+            case Kept():
+                self._finish(self._settled(Outcome.OK, result=message.result), keep_slot=True)
+            case Unkept():
+                self._finish(self._settled(Outcome.FAIL, error=_not_kept(message.error)), keep_slot=True)
             case _:
                 super().on_receive(message)
 
@@ -132,9 +139,10 @@ class TaskActor(AsyncActor):
 
     async def _fetch(self) -> Found:
         store, work = self._staff.store, self._work
-        results = await store.results(work.instance_id, _ordinals(work.missing_results))
+        missing = await store.results(work.instance_id, _ordinals(work.missing_results))
+        results = await whole_results({**work.results, **_plain(missing)}, self._staff.artifacts)
         errors = await store.task_errors(work.instance_id, _ordinals(work.missing_errors))
-        return Found(_plain(results), _plain(errors))
+        return Found(results, _plain(errors))
 
     def _fetched(self, outcome: object) -> None:
         self.actor_ref.tell(Unreadable(outcome) if isinstance(outcome, BaseException) else outcome)
@@ -274,7 +282,20 @@ class TaskActor(AsyncActor):
     def _ended(self, outcome: Returned | Raised | Parked) -> None:
         if self._over:
             return
+        if type(outcome) is Returned and len(outcome.result) > self._staff.settings.inline_result and self.why is None:
+            self._keep(outcome.result)
+            return
         self._finish(self._judge(outcome), keep_slot=True)  # `on_done` has given the slot back
+
+    def _keep(self, result: bytes) -> None:
+        """A large result is durable in the artifact store before the row that names it is written."""
+        ref = self.actor_ref
+
+        def tell(outcome: object) -> None:
+            failed = isinstance(outcome, BaseException)
+            ref.tell(Unkept(outcome) if failed else Kept(reference(outcome)))  # type: ignore[arg-type]
+
+        self.dispatcher.spawn(self._staff.artifacts.put(result), owner=ref, on_done=tell)
 
     def _judge(self, outcome: Returned | Raised | Parked) -> Settled:
         """What the end of the body means. After the deadline nothing counts any more but that it is over."""
@@ -355,6 +376,10 @@ class TaskActor(AsyncActor):
             if timer is not None:
                 timer.cancel()
         self._timer = self._grace = None
+
+
+def _not_kept(error: BaseException) -> TaskFailure:
+    return TaskFailure(type=type(error).__name__, message=f"the result is large and could not be kept: {error}")
 
 
 def _ordinals(numbers: frozenset[int]) -> list[Ordinal]:

@@ -10,6 +10,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.engine.planner import Shape
 from taskengine.functions import JobFunction
+from taskengine.model.artifacts import ArtifactRef, is_reference, referred
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId, Version, WorkflowId
 from taskengine.model.progress import Progress
@@ -72,6 +73,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
 
     waits_for  names of dependencies that have not ended, while it is Pending
     due_at     when a retry or a sleep is due
+    artifact   where a large result lies; `result` is None then, but where one task was asked for
     """
 
     name: str
@@ -89,6 +91,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskFailure | None
     reason: str
     waits_for: tuple[str, ...] = ()
+    artifact: ArtifactRef | None = None
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +215,8 @@ def task_view(shape: Shape, ordinal: int, row: TaskRow | None, settled: Mapping[
     waits_for: tuple[str, ...] = ()
     if row.state is TaskState.PENDING:
         waits_for = tuple(shape.names[need] for need in shape.dependencies[ordinal] if not settled.get(need, False))
+    stored = row.result if isinstance(row.result, bytes) and row.state is TaskState.SUCCESS else None
+    large = referred(stored) if stored is not None and is_reference(stored) else None
     return TaskView(
         name=row.name,
         ordinal=ordinal,
@@ -224,7 +229,8 @@ def task_view(shape: Shape, ordinal: int, row: TaskRow | None, settled: Mapping[
         finished_at=_time(row.finished_us),
         duration_s=_span(row.started_us, row.finished_us) if row.state in TASK_FINAL else None,
         due_at=_time(row.due_us),
-        result=_JSON.decode(row.result) if isinstance(row.result, bytes) and row.state is TaskState.SUCCESS else None,
+        result=None if stored is None or large is not None else _JSON.decode(stored),
+        artifact=large,
         error=_FAILURE.decode(row.error) if isinstance(row.error, bytes) else None,
         reason=row.reason,
         waits_for=waits_for,

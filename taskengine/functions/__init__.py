@@ -7,10 +7,12 @@ from taskengine.functions.joblog import Hearing
 from taskengine.functions.outcomes import LogLine, Parked, ProgressNote, Raised, Returned, Sleep
 from taskengine.functions.quota import DEFAULT_LOG_CAP
 from taskengine.functions.registry import Registry, builtin_registry
+from taskengine.functions.results import MAX_RESULT
 from taskengine.functions.services import Services
 
 __all__ = [
     "DEFAULT_LOG_CAP",
+    "MAX_RESULT",
     "CallInfo",
     "Caller",
     "Hearing",

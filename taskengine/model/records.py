@@ -13,6 +13,7 @@ from taskengine.model.label import Label
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState, public_state
 
 __all__ = [
+    "ArtifactRow",
     "AttemptRow",
     "CommandRow",
     "Decision",
@@ -263,6 +264,20 @@ class LogBatch(msgspec.Struct, frozen=True):
     """Lines that are saved together, also of several instances. A line whose id is there already is ignored."""
 
     rows: tuple[LogRow, ...]
+
+
+class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something in the artifact store that a task has left there; unique by (instance, ordinal, name).
+
+    digest  SHA-256 of the content, in hex; size in bytes
+    """
+
+    instance_id: InstanceId
+    ordinal: Ordinal
+    name: str
+    digest: str
+    size: int
+    at_us: Micros
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):

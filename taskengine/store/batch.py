@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from taskengine.clock import Micros
 from taskengine.errors import BatchRefused
+from taskengine.model.artifacts import is_reference, referred
 from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     Decision,
@@ -37,6 +40,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
                          sent a second time is known to have committed
     acknowledged         number of the lane's last batch that is known to have committed, 0: none; the rows of
                          batches before it are deleted
+    artifacts            those that the results of `tasks` name
     removals             workflows that have no current version after this batch, whatever `definitions` says: where a
                          definition was saved after the removal, there is none here
     """
@@ -55,6 +59,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     logs: Sequence[LogRow] = ()
     tokens: Sequence[TokenRow] = ()
     removals: Sequence[WorkflowId] = ()
+    artifacts: Sequence[ArtifactRow] = ()
 
     @property
     def rows(self) -> int:
@@ -70,6 +75,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             + len(self.logs)
             + len(self.tokens)
             + len(self.removals)
+            + len(self.artifacts)
         )
 
 
@@ -120,6 +126,11 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
             tokens[write.id] = write
         else:
             raise TypeError(f"not a write: {type(write).__name__}")
+    artifacts = [
+        _artifact(owner, change.row)
+        for (owner, _), change in tasks.items()
+        if isinstance(change.row.result, bytes) and is_reference(change.row.result)
+    ]
     return Batch(
         epoch=epoch,
         lane=lane,
@@ -135,6 +146,17 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
         logs=logs,
         tokens=list(tokens.values()),
         removals=list(removals),
+        artifacts=artifacts,
+    )
+
+
+def _artifact(owner: InstanceId, row: TaskRow) -> ArtifactRow:
+    """That of a large result, under the name `result`; a later one of the task takes its place."""
+    assert isinstance(row.result, bytes), "asked for results only"
+    found = referred(row.result)
+    at_us = row.finished_us or Micros(0)
+    return ArtifactRow(
+        instance_id=owner, ordinal=row.ordinal, name="result", digest=found.digest, size=found.size, at_us=at_us
     )
 
 

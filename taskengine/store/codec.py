@@ -14,6 +14,7 @@ from taskengine.errors import StoreCorrupt
 from taskengine.model.events import decode_body, encode_body
 from taskengine.model.ids import InstanceId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     DefinitionRow,
@@ -33,6 +34,8 @@ from taskengine.model.states import Hold, InstanceState, Phase, TaskState
 
 __all__ = [
     "Values",
+    "artifact_row",
+    "artifact_values",
     "askable",
     "attempt_row",
     "attempt_values",
@@ -311,6 +314,15 @@ def log_row(values: Values) -> LogRow:
     return LogRow(
         instance_id=instance_id, id=log_id, task=task, attempt=attempt, level=level, at_us=at_us, message=message
     )
+
+
+def artifact_values(row: ArtifactRow) -> Values:
+    return (row.instance_id, row.ordinal, row.name, row.digest, row.size, row.at_us)
+
+
+def artifact_row(values: Values) -> ArtifactRow:
+    instance_id, ordinal, name, digest, size, at_us = values
+    return ArtifactRow(instance_id=instance_id, ordinal=ordinal, name=name, digest=digest, size=size, at_us=at_us)
 
 
 def token_values(row: TokenRow) -> Values:

@@ -3,6 +3,7 @@
 from typing import Final
 
 __all__ = [
+    "ARTIFACT",
     "ATTEMPT",
     "COMMAND",
     "DEFINITION",
@@ -46,4 +47,5 @@ COMMAND: Final[Columns] = ("instance_id", "id", "kind", "answer")
 DEFINITION: Final[Columns] = ("version", "workflow_id", "canonical", "created_us")
 FUNCTION: Final[Columns] = ("name", "path", "signature", "doc", "source_hash")
 LOG: Final[Columns] = ("instance_id", "id", "task", "attempt", "level", "at_us", "message")
+ARTIFACT: Final[Columns] = ("instance_id", "ordinal", "name", "digest", "size", "at_us")
 TOKEN: Final[Columns] = ("id", "name", "scope", "digest", "created_us", "expires_us", "revoked_us")

@@ -12,6 +12,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     DefinitionRow,
@@ -298,6 +299,14 @@ class Store(Protocol):
 
     async def last_log(self, instance_id: InstanceId) -> int:
         """The highest id of a line of this instance, 0: it has none."""
+        ...
+
+    async def artifacts(self, instance_id: InstanceId) -> list[ArtifactRow]:
+        """What its tasks have left in the artifact store, by (ordinal, name)."""
+        ...
+
+    async def known_digests(self, digests: Collection[str]) -> set[str]:
+        """Those of them that a row names. A few hundred at a time."""
         ...
 
     async def tokens(self) -> list[TokenRow]:

@@ -16,6 +16,7 @@ from taskengine.clock import Micros
 from taskengine.errors import StoreError, StoreLocked, Unavailable
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     DefinitionRow,
@@ -262,6 +263,13 @@ class MemoryStore:
 
     async def last_log(self, instance_id: InstanceId) -> int:
         return max(self._tables().logs.get(instance_id, ()), default=0)
+
+    async def artifacts(self, instance_id: InstanceId) -> list[ArtifactRow]:
+        return [row for _, row in sorted(self._tables().artifacts.get(instance_id, {}).items())]
+
+    async def known_digests(self, digests: Collection[str]) -> set[str]:
+        kept = {row.digest for rows in self._tables().artifacts.values() for row in rows.values()}
+        return kept & set(digests)
 
     async def tokens(self) -> list[TokenRow]:
         return sorted(self._tables().tokens.values(), key=lambda row: (row.created_us, row.id))

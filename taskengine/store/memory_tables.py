@@ -7,6 +7,7 @@ import msgspec
 from taskengine.errors import BatchRefused
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     DefinitionRow,
@@ -29,6 +30,7 @@ class Snapshot:
     """All committed rows of one moment. Opaque: hand it to a new MemoryStore."""
 
     __slots__ = (
+        "artifacts",
         "attempts",
         "batches",
         "commands",
@@ -58,6 +60,7 @@ class Snapshot:
         self.commands: dict[InstanceId, dict[CommandId, CommandRow]] = {}
         self.logs: dict[InstanceId, dict[int, LogRow]] = {}
         self.tokens: dict[str, TokenRow] = {}
+        self.artifacts: dict[InstanceId, dict[tuple[int, str], ArtifactRow]] = {}
 
     def copy(self) -> "Snapshot":
         """Rows are frozen and shared; the tables are not."""
@@ -71,6 +74,7 @@ class Snapshot:
         twin.commands = {owner: dict(rows) for owner, rows in self.commands.items()}
         twin.logs = {owner: dict(rows) for owner, rows in self.logs.items()}
         twin.tokens = dict(self.tokens)
+        twin.artifacts = {owner: dict(rows) for owner, rows in self.artifacts.items()}
         return twin
 
 
@@ -170,6 +174,8 @@ def apply(rows: Snapshot, batch: Batch) -> None:
         rows.commands.setdefault(owner, {})[command.id] = command
     for line in batch.logs:
         rows.logs.setdefault(line.instance_id, {}).setdefault(line.id, line)
+    for artifact in batch.artifacts:
+        rows.artifacts.setdefault(artifact.instance_id, {})[artifact.ordinal, artifact.name] = artifact
     for token in batch.tokens:
         rows.tokens[token.id] = token
 

@@ -79,6 +79,8 @@ def _seldom(batch: Batch) -> Iterator[Statement]:
     yield from inserts("functions", columns.FUNCTION, codec.function_values, rows, _replaced(*columns.FUNCTION[1:]))
     rows = ((row,) for row in batch.logs)
     yield from inserts("logs", columns.LOG, codec.log_values, rows, "id = id")
+    rows = ((row,) for row in batch.artifacts)
+    yield from inserts("artifacts", columns.ARTIFACT, codec.artifact_values, rows, _replaced("digest", "size", "at_us"))
     rows = ((row,) for row in batch.tokens)
     yield from inserts("tokens", columns.TOKEN, codec.token_values, rows, _replaced(*columns.TOKEN[1:]))
 

@@ -44,7 +44,7 @@ def arguments(batch: Batch) -> Arguments:
 
 def _seldom(batch: Batch) -> str | None:
     """What few batches have, by table."""
-    if not (batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens):
+    if not (batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens or batch.artifacts):
         return None
     current = {row.workflow_id: row.version for row in batch.definitions}  # the last one counts
     parts: tuple[tuple[str, Sequence[str], Callable[..., codec.Values], Iterable[Sequence[Any]]], ...] = (
@@ -53,6 +53,7 @@ def _seldom(batch: Batch) -> str | None:
         ("removals", ("id",), _same, (((workflow_id,),) for workflow_id in batch.removals)),
         ("functions", columns.FUNCTION, codec.function_values, ((row,) for row in batch.functions)),
         ("logs", columns.LOG, codec.log_values, ((row,) for row in batch.logs)),
+        ("artifacts", columns.ARTIFACT, codec.artifact_values, ((row,) for row in batch.artifacts)),
         ("tokens", columns.TOKEN, codec.token_values, ((row,) for row in batch.tokens)),
     )
     made = ((table, _list(table, names, values, rows)) for table, names, values, rows in parts)

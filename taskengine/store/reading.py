@@ -14,6 +14,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    ArtifactRow,
     AttemptRow,
     CommandRow,
     DefinitionRow,
@@ -247,6 +248,12 @@ class Reading(ABC):
 
     async def last_log(self, instance_id: InstanceId) -> int:
         return sum([last for (last,) in await self._rows("last_log", instance_id)])
+
+    async def artifacts(self, instance_id: InstanceId) -> list[ArtifactRow]:
+        return [codec.artifact_row(values) for values in await self._rows("artifacts", instance_id)]
+
+    async def known_digests(self, digests: Collection[str]) -> set[str]:
+        return {digest for (digest,) in await self._rows("known_digests", _json(digests))}
 
     async def tokens(self) -> list[TokenRow]:
         return [codec.token_row(found) for found in await self._rows("tokens")]

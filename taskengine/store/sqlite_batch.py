@@ -61,6 +61,8 @@ def _write(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None
         _insert(db, "commands", sql["insert_command"], commands)
     if batch.logs:
         _insert(db, "logs", sql["insert_log"], map(codec.log_values, batch.logs))
+    if batch.artifacts:
+        _insert(db, "artifacts", sql["save_artifact"], map(codec.artifact_values, batch.artifacts))
     if batch.tokens:
         _insert(db, "tokens", sql["save_token"], map(codec.token_values, batch.tokens))
 

@@ -17,6 +17,7 @@ from taskengine.wire.frames import (
     TaskStatus,
 )
 from taskengine.wire.instances import (
+    ArtifactBody,
     AttemptBody,
     CancelRequest,
     FailureBody,
@@ -57,6 +58,7 @@ from taskengine.wire.workflows import (
 __all__ = [
     "FRAME_DECODER",
     "PROBLEM_TYPE",
+    "ArtifactBody",
     "AttemptBody",
     "CancelRequest",
     "Envelope",

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "ArtifactBody",
     "AttemptBody",
     "CancelRequest",
     "FailureBody",
@@ -78,6 +79,13 @@ class AttemptBody(msgspec.Struct, frozen=True, kw_only=True):
     error: FailureBody | None = None
 
 
+class ArtifactBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Content that lies in the artifact store: SHA-256 in hex, and bytes."""
+
+    digest: str
+    size: int
+
+
 class TaskBody(msgspec.Struct, frozen=True, kw_only=True):
     """One task, as its latest attempt left it.
 
@@ -85,6 +93,7 @@ class TaskBody(msgspec.Struct, frozen=True, kw_only=True):
     due_at     when a retry or a sleep is due
     waits_for  dependencies that have not ended, while it is Pending
     attempts   the earlier ones; only where they were asked for
+    artifact   of a large result, which is null then; the answer about the one task has it
     """
 
     name: str
@@ -102,6 +111,7 @@ class TaskBody(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     error: FailureBody | None = None
     attempts: list[AttemptBody] = []
+    artifact: ArtifactBody | None = None
 
 
 class InstanceDetail(InstanceBody, frozen=True, kw_only=True):

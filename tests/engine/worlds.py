@@ -74,7 +74,8 @@ class World:
         ambient = Ambient(clock=self.clock, probe=self.probe, metrics=self.metrics, log=self.log)
         builder = EngineBuilder(ambient).with_store(self.dsn)
         for name, value in settings.items():
-            getattr(builder, f"with_{name}")(value)
+            setter = getattr(builder, f"with_{name}")
+            setter(**value) if isinstance(value, dict) else setter(value)
         for name, function in (jobs or {}).items():
             builder.with_job_func(name, function)
         engine = builder.build()

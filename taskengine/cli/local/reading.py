@@ -11,6 +11,7 @@ from taskengine.engine.blueprint import Blueprints
 from taskengine.engine.reading import Reading
 from taskengine.model.definition import WorkflowDefinition, decode_canonical
 from taskengine.model.ids import InstanceId
+from taskengine.store.artifacts import open_artifacts
 from taskengine.store.interface import Store
 from taskengine.store.opening import open_store
 from taskengine.wire import InstanceDetail
@@ -46,6 +47,6 @@ async def looking(dsn: str, ambient: Ambient) -> AsyncIterator[Look]:
     store = open_store(dsn, ambient, read_only=True)
     await store.open()
     try:
-        yield Look(store, Reading(store, Blueprints(), ambient.clock))
+        yield Look(store, Reading(store, open_artifacts("", dsn, ambient.clock), Blueprints(), ambient.clock))
     finally:
         await store.close()

@@ -130,3 +130,9 @@ SELECT id, name, scope, digest, created_us, expires_us, revoked_us FROM tokens O
 
 -- name: functions
 SELECT name, path, signature, doc, source_hash FROM functions ORDER BY name;
+
+-- name: artifacts
+SELECT instance_id, ordinal, name, digest, size, at_us FROM artifacts WHERE instance_id = ? ORDER BY ordinal, name;
+
+-- name: known_digests
+SELECT DISTINCT digest FROM artifacts WHERE digest IN {texts ?};

@@ -95,6 +95,11 @@ BEGIN
         SELECT instance_id, id, task, attempt, level, at_us, message FROM json_to_recordset(seldom -> 'logs') AS x (
             instance_id text, id bigint, task text, attempt integer, level text, at_us bigint, message text
         ) ON CONFLICT (instance_id, id) DO NOTHING;
+        INSERT INTO artifacts (instance_id, ordinal, name, digest, size, at_us)
+        SELECT instance_id, ordinal, name, digest, size, at_us FROM json_to_recordset(seldom -> 'artifacts') AS x (
+            instance_id text, ordinal integer, name text, digest text, size bigint, at_us bigint
+        ) ON CONFLICT (instance_id, ordinal, name) DO UPDATE SET digest = excluded.digest, size = excluded.size,
+            at_us = excluded.at_us;
         INSERT INTO tokens (id, name, scope, digest, created_us, expires_us, revoked_us)
         SELECT id, name, scope, digest, created_us, expires_us, revoked_us
         FROM json_to_recordset(seldom -> 'tokens') AS x (

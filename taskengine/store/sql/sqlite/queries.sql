@@ -88,3 +88,8 @@ version IN (
     SELECT d.version FROM definitions AS d, json_each(d.canonical, '$.labels') AS label
     WHERE label.key = ? AND label.value = ?
 );
+
+-- name: save_artifact
+INSERT INTO artifacts (instance_id, ordinal, name, digest, size, at_us) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_id, ordinal, name) DO UPDATE SET
+    digest = excluded.digest, size = excluded.size, at_us = excluded.at_us;
