@@ -25,14 +25,15 @@ BAR: Final = 1.3
 _DIGITS: Final = " UNION ALL ".join(f"SELECT {n} AS n" for n in range(10))
 _BORN_US: Final = 1_700_000_000_000_000
 _CHUNK: Final = 100_000
+_FEW: Final = 60
 
 Question = Callable[[Engine], Awaitable[object]]
 
 
-def fill(dsn: str, version: str, count: int) -> None:
-    """Ended instances of the workflow `chain`, one in a hundred of them Failed."""
+def fill(dsn: str, version: str, count: int, failures: int) -> None:
+    """Ended instances of the workflow `chain`, so many of them Failed."""
     for first in range(0, count, _CHUNK):
-        for statement in _filling(dsn, version, first, min(count, first + _CHUNK)):
+        for statement in _filling(dsn, version, first, min(count, first + _CHUNK), count // failures):
             ask(dsn, statement)
     if dsn.startswith("postgresql:"):
         ask(dsn, "VACUUM ANALYZE instances")
@@ -40,13 +41,13 @@ def fill(dsn: str, version: str, count: int) -> None:
         ask(dsn, "ANALYZE TABLE instances")
 
 
-def _filling(dsn: str, version: str, first: int, end: int) -> list[str]:
+def _filling(dsn: str, version: str, first: int, end: int, every: int) -> list[str]:
     text = "printf('01800000-0000-7000-8000-%012d', n)" if "://" not in dsn else _server_id(dsn)
     places = [f"(SELECT {'+'.join(f'd{p}.n*{10**p}' for p in range(5))} AS n FROM"]
     numbers = f"{places[0]} {', '.join(f'({_DIGITS}) AS d{p}' for p in range(5))}) AS low"
     each = f"FROM (SELECT low.n + {first} AS n FROM {numbers}) AS numbers WHERE n < {end}"
-    state = "CASE WHEN n % 100 = 0 THEN 'Failed' ELSE 'Success' END"
-    verdict = "CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'success' END"
+    state = f"CASE WHEN n % {every} = 0 THEN 'Failed' ELSE 'Success' END"
+    verdict = f"CASE WHEN n % {every} = 0 THEN 'failed' ELSE 'success' END"
     body = '{"state":"Success","transitions":[[0,"step-0","succeed","Success",1,""]],"progress":[3,0,0,0,0,0,0]}'
     at = f"{_BORN_US} + n * 1000"
     instance = f"{text}, 'chain', '{version}', '{{}}', {at}, NULL, {state}, 1, 'end', '', {verdict}, {state}, 0, 0"
@@ -87,35 +88,32 @@ def _questions(count: int) -> Mapping[str, Question]:
     }
 
 
-async def _measure(empty: Engine, full: Engine, count: int, samples: int) -> dict[str, list[float]]:
+async def _measure(empty: Engine, full: Engine, counts: tuple[int, int], samples: int) -> dict[str, list[float]]:
     """Milliseconds on the empty and on the full store, as ratios of medians for each question, one a run."""
     found: dict[str, list[float]] = {}
-    for name, question in _questions(count).items():
+    questions = [_questions(count) for count in counts]
+    for name in questions[0]:
         times: dict[int, list[float]] = {0: [], 1: []}
         for n in range(-5, samples):
             for which, engine in enumerate((empty, full)):
                 began_s = time.perf_counter()
-                await question(engine)
+                await questions[which][name](engine)
                 if n >= 0:
                     times[which].append((time.perf_counter() - began_s) * 1e3)
         found[name] = [median(times[0]), median(times[1])]
     return found
 
 
-async def _ground(dsn: str, instances: int) -> str:
-    """A few instances of the workflow, so that an empty store has a page to show; gives the version."""
-    definition = w1.chain(w1.STEPS, "add-one", "x")
+async def _ground(dsn: str) -> str:
+    """The tables, and the workflow; gives its version."""
     async with engine_on(dsn) as engine:
-        registered = await engine.register_workflow(definition)
-        for x in range(instances):
-            await engine.wait_for_instance(await engine.execute_workflow(definition, {"start": x}))
-    return str(registered.version)
+        return str((await engine.register_workflow(w1.chain(w1.STEPS, "add-one", "x"))).version)
 
 
-async def _both(one: str, other: str, settings: Settings, count: int) -> list[dict[str, list[float]]]:
+async def _both(one: str, other: str, settings: Settings, counts: tuple[int, int]) -> list[dict[str, list[float]]]:
     samples = 5 if settings.small else 200
     async with engine_on(one) as empty, engine_on(other) as full:
-        return [await _measure(empty, full, count, samples) for _ in range(settings.runs)]
+        return [await _measure(empty, full, counts, samples) for _ in range(settings.runs)]
 
 
 def run(settings: Settings) -> Outcome:
@@ -127,12 +125,12 @@ def run(settings: Settings) -> Outcome:
         database(settings.store, folder, "empty") as one,
         database(settings.store, folder, "full") as other,
     ):
-        asyncio.run(_ground(one, 20))
-        version = asyncio.run(_ground(other, 20))
+        fill(one, asyncio.run(_ground(one)), _FEW, _FEW // 2)  # "empty" has a page of each kind to show, and no more
+        version = asyncio.run(_ground(other))
         began_s = time.perf_counter()
-        fill(other, version, count)
+        fill(other, version, count, count // 100)
         filled_s = time.perf_counter() - began_s
-        runs = asyncio.run(_both(one, other, settings, count))
+        runs = asyncio.run(_both(one, other, settings, (_FEW, count)))
     figures: list[Figure] = []
     for name in runs[0]:
         figures.append(Figure(name=f"{name}, empty", unit="ms", samples=[run[name][0] for run in runs]))
