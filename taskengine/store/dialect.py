@@ -21,6 +21,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     texts    the rows of a JSON list of texts that is bound as one value: `{texts ?}`
     numbers  the same of whole numbers: `{numbers ?}`
     aside    a column, in a form that keeps its indexes out
+    forced         behind a table, the index to use; empty: this database finds it. With it a leg is ordered by all of
+                   the index, its leading column first, else a cursor in the middle is found by reading up to it
     rows_in_order  an index answers `(a, b) < (?, ?)`
     holds_nul      a text may have the character U+0000
     legs_apart     each part of a UNION ALL may have an ORDER BY and a LIMIT of its own, and needs them to be quick
@@ -32,6 +34,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     texts: str
     numbers: str
     aside: str
+    forced: str = ""
     rows_in_order: bool = True
     legs_apart: bool = False
     holds_nul: bool = True

@@ -44,6 +44,7 @@ MYSQL: Final = Dialect(
     texts="(SELECT value FROM json_table(?, '$[*]' COLUMNS (value VARCHAR(255) PATH '$')) AS list)",
     numbers="(SELECT value FROM json_table(?, '$[*]' COLUMNS (value BIGINT PATH '$')) AS list)",
     aside="concat({}, '')",
+    forced="FORCE INDEX ({})",
     rows_in_order=False,
     legs_apart=True,
 )

@@ -23,6 +23,12 @@ Statement = tuple[str, list[object]]
 _Condition = tuple[str, Sequence[object]]
 
 _LAST_CHARACTER: Final = chr(sys.maxunicode)
+_INDEXES: Final = {
+    "": "instances_by_age",
+    "state": "instances_by_state",
+    "workflow_id": "instances_by_workflow",
+}
+"""By the column that leads a leg."""
 
 
 def select_page(
@@ -37,13 +43,21 @@ def select_page(
 ) -> Statement:
     """`sql` are the dialect's queries, of which it takes the columns of instances and two conditions."""
     more = [*_window(dialect, query, after, descending=descending), *_narrowing(sql, query)]
-    legs = [_where(sql["instance_columns"], [*leg, *more]) for leg in _legs(dialect, query)]
     order = "DESC" if descending else "ASC"
     ordered = f"ORDER BY created_us {order}, id {order}"
+    leads = _legs(dialect, query)
+    inner = ordered
+    lead = leads[0][0][0].partition(" ")[0] if leads[0] else ""
+    columns = sql["instance_columns"]
+    if dialect.forced and not query.prefix:
+        columns = f"{columns} {dialect.forced.format(_INDEXES[lead])}"
+        inner = f"ORDER BY {lead} {order}, created_us {order}, id {order}" if lead else ordered
+    legs = [_where(columns, [*leg, *more]) for leg in leads]
     if dialect.legs_apart and len(legs) > 1:
-        legs = [(f"({text} {ordered} LIMIT ?)", [*values, limit + offset]) for text, values in legs]
+        legs = [(f"({text} {inner} LIMIT ?)", [*values, limit + offset]) for text, values in legs]
+        inner = ordered
     text, values = _united(legs)
-    return dialect.marked(f"{text} {ordered} LIMIT ? OFFSET ?"), [*values, limit, offset]
+    return dialect.marked(f"{text} {inner} LIMIT ? OFFSET ?"), [*values, limit, offset]
 
 
 def select_count(dialect: Dialect, sql: Mapping[str, str], query: InstanceQuery) -> Statement:

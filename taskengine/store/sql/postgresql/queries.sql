@@ -1,14 +1,17 @@
 -- What PostgreSQL says differently from ../queries.sql, and how it is written to.
 
 -- name: set_up_lane
--- A few rows by their key against tables of any size, whose statistics are old or not there yet: never a whole table.
+-- A few rows by their key against tables of any size, whose statistics are old or not there yet: never a whole table
+-- where there is another way.
 SELECT set_config(name, value, false) FROM (VALUES
     ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off')
 ) AS wanted (name, value);
 
 -- name: set_up_reader
-SELECT set_config(name, value, false) FROM (VALUES ('jit', 'off'), ('default_transaction_read_only', 'on'))
-AS wanted (name, value);
+SELECT set_config(name, value, false) FROM (VALUES
+    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off'),
+    ('default_transaction_read_only', 'on')
+) AS wanted (name, value);
 
 -- name: lock
 SELECT pg_advisory_lock(hashtextextended('taskengine ' || current_schema(), 0));
