@@ -20,6 +20,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     blob     a column with JSON, read as bytes: `{params}` in a query
     texts    the rows of a JSON list of texts that is bound as one value: `{texts ?}`
     numbers  the same of whole numbers: `{numbers ?}`
+    binds_lists  these two are the list itself, as it may follow IN and nowhere else
+    quote    around a name that is a word of the language; in our queries it is `"`, which stands nowhere else
     aside    a column, in a form that keeps its indexes out
     forced         behind a table, the index to use; empty: this database finds it. With it a leg is ordered by all of
                    the index, its leading column first, else a cursor in the middle is found by reading up to it
@@ -35,13 +37,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     numbers: str
     aside: str
     forced: str = ""
+    binds_lists: bool = False
+    quote: str = '"'
     rows_in_order: bool = True
     legs_apart: bool = False
     holds_nul: bool = True
 
     def say(self, sql: str) -> str:
         """A query of ours in this database's words. A `?` never stands inside a text of ours."""
-        said = sql.replace(_TEXTS, self.texts).replace(_NUMBERS, self.numbers)
+        said = sql.replace('"', self.quote).replace(_TEXTS, self.texts).replace(_NUMBERS, self.numbers)
         return _JSON.sub(lambda match: self.blob.format(match[1]), said)
 
     def marked(self, sql: str) -> str:

@@ -1,202 +1,235 @@
-"""A batch as statements for MySQL and MariaDB, with the values in their text. Pure.
+"""A batch as statements for MySQL and MariaDB, and these as packets. Pure.
 
-Measured with MariaDB 10.11 on two shared cores, rows of 21 columns in batches of 30 and 300, µs a row, all (of which
-the client's CPU). New rows: one INSERT of many rows 60 (9) and 37 (10), the same with the driver putting the values
-in 120 (28) and 51 (19), JSON_TABLE 142 (21) and 97 (12). Changed rows: joined with a list of SELECTs 87 (16) and 50
-(7), JSON_TABLE 108 (15) and 86 (9), a statement each 236 (102) and 263 (123).
+A packet is several statements, sent and answered together; the first that fails ends it. So a batch is one way there
+and back, unless it is larger than the server takes at once.
+
+Measured on two shared cores with MariaDB 10.11 and rows of 21 columns, in batches of 3, 300 and 3,000: the client's CPU
+a row in µs, and behind it the time a row at 3,000.
+
+    new rows      this way, many VALUES          75    3.8   1.3     22
+                  executemany                   121     20   9.6     31
+                  one JSON list, JSON_TABLE      74    2.8   0.7     21
+    changed rows  this way, a list of SELECTs    94    5.3     3     60
+                  one JSON list, JSON_TABLE     101    3.6   1.2     77
+                  a temporary table             147    5.8   2.2     67
+                  a statement each              135     71    65    172
+                  executemany                   220    119   113    239
+
+JSON would save the client two microseconds a row, which the server then takes; and it is where the two servers differ.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
-from asyncmy.converters import escape_string
 
 from taskengine.errors import BatchRefused
 from taskengine.store import codec, columns
 from taskengine.store.batch import Batch
+from taskengine.store.mysql_text import literal, row
 
-__all__ = ["INSTANCE_GUARD", "TASK_GUARD", "Statement", "inserts", "same", "statements", "updates"]
+__all__ = ["Statement", "packets", "statements"]
 
-INSTANCE_GUARD: Final = "t.id = x.id AND t.phase = x.at_phase AND t.hold = x.at_hold AND t.run = x.at_run"
-TASK_GUARD: Final = (
-    "t.instance_id = x.instance_id AND t.ordinal = x.ordinal AND t.state = x.at_state AND t.attempt = x.at_attempt"
-)
-"""Which row `t` of the table a row `x` of values means, and where it must be."""
-
-_ROWS: Final = 200
-"""Of one list of SELECTs: the server takes longer lists ever more slowly."""
-_SINGLE: Final = 2
-"""So many changed rows are better off with a statement each."""
-_SLICE_BYTES: Final = 1 << 20
-"""Of one INSERT, as long as no single row is longer."""
+What = Literal["frame", "own", "rows", "check"]
 
 
 class Statement(msgspec.Struct, frozen=True, gc=False):
-    """One statement of a batch, for the table that it writes. `wanted` rows must fit; None: any number may."""
+    """what   frame: begins, ends or tidies up; own: inserts the batch's own row; rows: of the table; check: fails if
+    the update before it has not found all its rows
+    """
+
+    what: What
+    table: str
+    text: bytes
+
+
+_PART_BYTES: Final = 1 << 20
+_LIST_ROWS: Final = 300
+"""Changed rows in one statement: more save nothing, and fewer cost, twice as much at 10."""
+_SINGLE_ROWS: Final = 2
+"""So few are better off with a statement each: a list, however short, is a table that the server makes."""
+
+_STAYS: Final = " ON DUPLICATE KEY UPDATE {0} = {0}"  # not INSERT IGNORE, which also passes over what does not fit
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """How rows of a table are changed: the columns of the values, those of them that are set, the condition that says
+    which row `t` of the table a row `x` of values means."""
 
     table: str
-    sql: str
-    wanted: int | None = None
+    names: tuple[str, ...]
+    moving: tuple[str, ...]
+    fits: tuple[tuple[str, str], ...]
 
 
-def statements(batch: Batch) -> list[Statement]:
-    """In their order, without the transaction around them; the first one is the row of the batch itself.
+_INSTANCES: Final = _Change(
+    "instances",
+    columns.INSTANCE_CHANGE,
+    columns.INSTANCE_CHANGE[:-4],
+    (("id", "id"), ("phase", "at_phase"), ("hold", "at_hold"), ("run", "at_run")),
+)
+_TASKS: Final = _Change(
+    "tasks",
+    columns.TASK_CHANGE,
+    tuple(name for name in columns.TASK_CHANGE[:-4] if not name.startswith("new_")),
+    (("instance_id", "instance_id"), ("ordinal", "ordinal"), ("state", "at_state"), ("attempt", "at_attempt")),
+)
+
+
+def statements(batch: Batch) -> Iterator[Statement]:
+    """In order, from the beginning of the transaction to its end.
 
     Raises BatchRefused for a record that has no such form.
     """
-    return [
-        Statement(
-            "batches",
-            "INSERT INTO batches (epoch, lane, number) SELECT epoch, "
-            f"{batch.lane}, {batch.number} FROM nodes WHERE id = 'local' AND epoch = {batch.epoch} LOCK IN SHARE MODE",
-            1,
-        ),
-        *_seldom(batch),
-        *_instances(batch),
-        *_tasks(batch),
-        *inserts("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts),
-        *inserts("events", columns.EVENT, codec.event_values, ((row,) for row in batch.events)),
-        *inserts("commands", columns.COMMAND, codec.command_values, batch.commands),
-        Statement(
-            "batches",
-            f"DELETE FROM batches WHERE epoch = {batch.epoch} AND lane = {batch.lane} "
-            f"AND number < {batch.acknowledged}",
-        ),
-    ]
+    yield Statement("frame", "", b"START TRANSACTION")
+    yield _own_row(batch)
+    if batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens:
+        yield from _seldom(batch)
+    fresh = [(it.row,) for it in batch.instances if it.expect is None]
+    moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
+    yield from _insert("instances", columns.INSTANCE, codec.instance_values, fresh)
+    yield from _update(_INSTANCES, codec.instance_change_values, moved)
+    tasks = [(owner, it.row) for owner, it in batch.tasks if it.expect is None]
+    steps = [(owner, it.row, it.expect) for owner, it in batch.tasks if it.expect is not None]
+    yield from _insert("tasks", columns.TASK, codec.task_values, tasks)
+    yield from _update(_TASKS, codec.task_change_values, steps)
+    yield from _insert("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts)
+    yield from _insert("events", columns.EVENT, codec.event_values, [(event,) for event in batch.events])
+    yield from _insert("commands", columns.COMMAND, codec.command_values, batch.commands)
+    forget = (
+        f"DELETE FROM batches WHERE epoch = {batch.epoch} AND lane = {batch.lane} AND number < {batch.acknowledged}"
+    )
+    yield Statement("frame", "", forget.encode())
+    yield Statement("frame", "", b"COMMIT")
+
+
+def _own_row(batch: Batch) -> Statement:
+    """Without a node row of this epoch the number is NULL, which the column refuses."""
+    epoch = f"SELECT epoch FROM nodes WHERE id = 'local' AND epoch = {batch.epoch} LOCK IN SHARE MODE"
+    text = f"INSERT INTO batches (epoch, lane, number) VALUES (({epoch}), {batch.lane}, {batch.number})"
+    return Statement("own", "batches", text.encode())
 
 
 def _seldom(batch: Batch) -> Iterator[Statement]:
-    rows: Iterable[Sequence[Any]] = ((row,) for row in batch.definitions)
-    yield from inserts("definitions", columns.DEFINITION, codec.definition_values, rows, "version = version")
-    current = {row.workflow_id: row.version for row in batch.definitions}  # the last one counts
-    rows = ((pair,) for pair in sorted(current.items()))
-    yield from inserts("workflows", ("id", "version"), same, rows, _replaced("version"))
+    """What few batches have."""
+    definitions = [(it,) for it in batch.definitions]
+    current = sorted({it.workflow_id: it.version for it in batch.definitions}.items())  # the last one counts
+    stay = _STAYS.format("version").encode()
+    yield from _insert("definitions", columns.DEFINITION, codec.definition_values, definitions, stay)
+    yield from _insert("workflows", ("id", "version"), _pair, current, _replaced(("version",)))
     if batch.removals:
-        yield Statement("workflows", f"DELETE FROM workflows WHERE id IN ({', '.join(map(_literal, batch.removals))})")
-    rows = ((row,) for row in batch.functions)
-    yield from inserts("functions", columns.FUNCTION, codec.function_values, rows, _replaced(*columns.FUNCTION[1:]))
-    rows = ((row,) for row in batch.logs)
-    yield from inserts("logs", columns.LOG, codec.log_values, rows, "id = id")
-    rows = ((row,) for row in batch.artifacts)
-    yield from inserts("artifacts", columns.ARTIFACT, codec.artifact_values, rows, _replaced("digest", "size", "at_us"))
-    rows = ((row,) for row in batch.tokens)
-    yield from inserts("tokens", columns.TOKEN, codec.token_values, rows, _replaced(*columns.TOKEN[1:]))
+        ids = _made("workflows", lambda: literal(list(batch.removals)))
+        yield Statement("rows", "workflows", b"DELETE FROM workflows WHERE id IN " + ids)
+    functions = [(it,) for it in batch.functions]
+    yield from _insert("functions", columns.FUNCTION, codec.function_values, functions, _replaced(columns.FUNCTION[1:]))
+    logs = [(it,) for it in batch.logs]
+    yield from _insert("logs", columns.LOG, codec.log_values, logs, _STAYS.format("id").encode())
+    tokens = [(it,) for it in batch.tokens]
+    yield from _insert("tokens", columns.TOKEN, codec.token_values, tokens, _replaced(columns.TOKEN[1:]))
 
 
-def _instances(batch: Batch) -> Iterator[Statement]:
-    fresh = ((it.row,) for it in batch.instances if it.expect is None)
-    yield from inserts("instances", columns.INSTANCE, codec.instance_values, fresh)
-    moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
-    yield from updates("instances", columns.INSTANCE_CHANGE, codec.instance_change_values, moved, INSTANCE_GUARD)
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
-def _tasks(batch: Batch) -> Iterator[Statement]:
-    fresh = ((owner, it.row) for owner, it in batch.tasks if it.expect is None)
-    yield from inserts("tasks", columns.TASK, codec.task_values, fresh)
-    moved = [(owner, it.row, it.expect) for owner, it in batch.tasks if it.expect is not None]
-    yield from updates("tasks", columns.TASK_CHANGE, codec.task_change_values, moved, TASK_GUARD)
+def _replaced(names: Iterable[str]) -> bytes:
+    """A row whose key is there takes these values over. VALUES() is the one form that both servers know."""
+    return f" ON DUPLICATE KEY UPDATE {', '.join(f'{name} = VALUES({name})' for name in names)}".encode()
 
 
-def inserts(
-    table: str,
-    names: Sequence[str],
-    values: Callable[..., codec.Values],
-    rows: Iterable[Sequence[Any]],
-    known: str = "",
-) -> Iterator[Statement]:
-    """`known`: what happens to a row whose key is there; nothing: it is refused."""
-    made = _made(table, values, rows)
-    if not made:
-        return
-    head = f"INSERT INTO {table} ({_names(names)}) VALUES "
-    tail = f" ON DUPLICATE KEY UPDATE {known}" if known else ""
-    for part in _sliced([f"({', '.join(row)})" for row in made]):
-        yield Statement(table, f"{head}{', '.join(part)}{tail}")
+def _pair(*values: str) -> codec.Values:
+    return values
 
 
-def updates(
-    table: str, names: Sequence[str], values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]], where: str
-) -> Iterator[Statement]:
-    """`where` says which row `t` of the table each row `x` of values means."""
-    made = _made(table, values, rows)
-    if len(made) <= _SINGLE:
-        for row in made:
-            yield Statement(table, _one_update(table, dict(zip(names, row, strict=True)), where), 1)
-        return
-    sets = ", ".join(f't."{name}" = {_new_value(name, names)}' for name in _moving(names))
-    for at in range(0, len(made), _ROWS):
-        first, *others = made[at : at + _ROWS]
-        named = ", ".join(f'{value} AS "{name}"' for value, name in zip(first, names, strict=True))
-        lines = " UNION ALL ".join([f"SELECT {named}", *(f"SELECT {', '.join(row)}" for row in others)])
-        sql = f"UPDATE ({lines}) AS x STRAIGHT_JOIN {table} AS t ON {where} SET {sets}"
-        yield Statement(table, sql, 1 + len(others))
-
-
-def _moving(names: Sequence[str]) -> list[str]:
-    """The columns that change: what stands before the key, without the flags of result and error."""
-    end = names.index("id") if "id" in names else names.index("instance_id")
-    return [name for name in names[:end] if not name.startswith("new_")]
-
-
-def _new_value(name: str, names: Sequence[str]) -> str:
-    return f"IF(x.new_{name} = 1, x.{name}, t.{name})" if f"new_{name}" in names else f'x."{name}"'
-
-
-def _one_update(table: str, row: Mapping[str, str], where: str) -> str:
-    """The same for one row: a list, however short, is a table that the server makes for it."""
-    kept = {name for name in ("result", "error") if row.get(f"new_{name}") == "0"}
-    sets = ", ".join(f'"{name}" = {row[name]}' for name in _moving(tuple(row)) if name not in kept)
-    found = _ITS.sub(lambda match: row[match[1]], where)
-    return f"UPDATE {table} AS t SET {sets} WHERE {found}"
-
-
-_ITS: Final = re.compile(r"\bx\.(\w+)")
-
-
-def _made(table: str, values: Callable[..., codec.Values], rows: Iterable[Sequence[Any]]) -> list[list[str]]:
+def _made(table: str, make: Callable[[], Any]) -> Any:
     try:
-        return [[_literal(value) for value in values(*row)] for row in rows]
+        return make()
     except Exception as exc:  # making values is pure: whatever it raises is the record's fault
         raise BatchRefused(table, "unfit", str(exc)) from exc
 
 
-def _literal(value: object) -> str:
-    """As the driver would write it, with its own escaping; a text must be UTF-8."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, int):
-        return str(value)
-    assert isinstance(value, str), "the codec makes texts, whole numbers and nothing else"
-    if not value.isascii():
-        value.encode()  # raises for half a surrogate pair
-    escaped: str = escape_string(value)
-    return f"'{escaped}'"
+def _insert(
+    table: str,
+    names: Sequence[str],
+    values: Callable[..., codec.Values],
+    rows: Sequence[Sequence[Any]],
+    otherwise: bytes = b"",
+) -> Iterator[Statement]:
+    if not rows:
+        return
+    into = f"INSERT INTO {table} ({_named(names)}) VALUES ".encode()
+    texts = _made(table, lambda: [row(values(*it)) for it in rows])
+    for part in _parts(texts, len(texts)):
+        yield Statement("rows", table, into + b",".join(texts[part]) + otherwise)
 
 
-def same(values: codec.Values) -> codec.Values:
-    """Of rows that are values already."""
-    return values
+def _update(change: _Change, values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    made = _made(change.table, lambda: [values(*it) for it in rows])
+    if len(made) <= _SINGLE_ROWS:
+        texts, counts = _made(change.table, lambda: [_one(change, it) for it in made]), [1] * len(made)
+    else:
+        texts, counts = _lists(change, made)
+    for text, count in zip(texts, counts, strict=True):
+        yield Statement("rows", change.table, text)
+        yield Statement("check", change.table, b"SET @taskengine = 18446744073709551615 + (ROW_COUNT() <> %d)" % count)
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+def _one(change: _Change, values: codec.Values) -> bytes:
+    said = dict(zip(change.names, values, strict=True))
+    moving = (name for name in change.moving if said.get(f"new_{name}", 1))
+    sets = b", ".join([b"`%b` = %b" % (name.encode(), literal(said[name])) for name in moving])
+    fits = b" AND ".join([b"`%b` = %b" % (mine.encode(), literal(said[its])) for mine, its in change.fits])
+    return b"UPDATE %b SET %b WHERE %b" % (change.table.encode(), sets, fits)
 
 
-def _replaced(*names: str) -> str:
-    return ", ".join(f"{name} = VALUES({name})" for name in names)
+def _lists(change: _Change, made: Sequence[codec.Values]) -> tuple[list[bytes], list[int]]:
+    """Statements, and how many rows each of them changes. The values are a table of their own, which leads: each row of
+    ours is found by its key, whatever the server believes about the size of its tables."""
+    sets = ", ".join(f"t.`{name}` = {_new_value(change, name)}" for name in change.moving)
+    fits = " AND ".join(f"t.`{mine}` = x.`{its}`" for mine, its in change.fits)
+    end = f") AS x STRAIGHT_JOIN {change.table} AS t FORCE INDEX (PRIMARY) SET {sets} WHERE {fits}".encode()
+    legs = _made(change.table, lambda: [row(it)[1:-1] for it in made])
+    parts = list(_parts(legs, _LIST_ROWS))
+    texts = []
+    for part in parts:
+        first = zip(change.names, made[part.start], strict=True)
+        head = b", ".join([b"%b AS `%b`" % (literal(value), name.encode()) for name, value in first])
+        texts.append(b"UPDATE (SELECT " + b" UNION ALL SELECT ".join([head, *legs[part][1:]]) + end)
+    return texts, [part.stop - part.start for part in parts]
 
 
-def _sliced(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Lists of at most so many bytes, or of one text."""
-    part: list[str] = []
+def _new_value(change: _Change, name: str) -> str:
+    if f"new_{name}" in change.names:
+        return f"CASE WHEN x.new_{name} = 1 THEN x.`{name}` ELSE t.`{name}` END"
+    return f"x.`{name}`"
+
+
+def _parts(texts: Sequence[bytes], most: int) -> Iterator[slice]:
+    """At most so many texts at a time, and so many bytes unless it is one alone."""
+    first = size = 0
+    for at, text in enumerate(texts):
+        if at > first and (at - first == most or size + len(text) > _PART_BYTES):
+            yield slice(first, at)
+            first, size = at, 0
+        size += len(text)
+    yield slice(first, len(texts))
+
+
+def packets(all_of_them: Iterable[Statement], most_bytes: int) -> Iterator[list[Statement]]:
+    """As many statements as the server takes at once. Raises BatchRefused for one that is too large alone."""
+    part: list[Statement] = []
     size = 0
-    for text in texts:
-        if part and size + len(text) * 2 > _SLICE_BYTES:
+    for statement in all_of_them:
+        length = len(statement.text) + 1
+        if length > most_bytes:
+            raise BatchRefused(
+                statement.table,
+                "unfit",
+                f"a row of {length:,} bytes, and this server's max_allowed_packet is {most_bytes:,}",
+            )
+        if part and size + length > most_bytes:
             yield part
             part, size = [], 0
-        part.append(text)
-        size += len(text) * 2  # a guess between one and four bytes a character
-    if part:
-        yield part
+        part.append(statement)
+        size += length
+    yield part

@@ -41,10 +41,12 @@ def open_store(
     dsn     a path; `sqlite:///absolute/path`, or `sqlite:///./path`, `sqlite:///../path` and `sqlite:///~/path`,
             percent-encoded, with `?allow_network=true` to trust a network file system;
             `postgresql://user:password@host:port/database` with any option of libpq behind a `?`;
-            `mysql://user:password@host:port/database` with `?ssl=true` or `?ssl_ca=file`; `memory://`
+            `mysql://user:password@host:port/database`, also as `mariadb://`, with `ssl_mode` (disabled, required,
+            verify_ca, verify_identity), `ssl_ca`, `ssl_cert`, `ssl_key` or `unix_socket`; `memory://`
     durability  full: a commit that was answered survives a power cut. normal: it survives the death of the process,
                 also by kill -9, but a power cut or a crash of the machine may take the last commits with it, in
-                their order, and leaves a consistent store; it saves the fsync of each commit
+                their order, and leaves a consistent store; it saves the fsync of each commit. MySQL and MariaDB
+                set this for the whole server: nothing is changed there, and `full` warns when less is set
     readers     how many reads may run at the same time, 1 to 64. Each has a connection and a thread
     Both mean nothing in memory, and are checked all the same.
     Raises  InvalidConfiguration. No message repeats more of the address than its scheme, since a

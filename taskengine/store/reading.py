@@ -54,12 +54,8 @@ PAGE: Final = 200
 _GAPS_PAGE: Final = 5000
 
 
-def _json(values: Collection[str] | Collection[int]) -> str:
-    return msgspec.json.encode(list(values)).decode()
-
-
-_RUNNING: Final = _json(sorted(RUNNING))
-_NOT_PENDING: Final = _json(sorted(frozenset(TaskState) - PENDING))
+_RUNNING: Final = sorted(RUNNING)
+_NOT_PENDING: Final = sorted(frozenset(TaskState) - PENDING)
 
 
 class Reading(ABC):
@@ -73,6 +69,10 @@ class Reading(ABC):
         self._dialect = dialect
         self._words = queries(dialect)
         self._sql: Mapping[str, str] = {name: dialect.marked(sql) for name, sql in self._words.items()}
+
+    def _list(self, values: Collection[str] | Collection[int]) -> object:
+        """As one value for `{texts ?}` or `{numbers ?}`."""
+        return list(values) if self._dialect.binds_lists else msgspec.json.encode(list(values)).decode()
 
     def _askable(self, values: Sequence[object]) -> codec.Values | None:
         """The values as the driver takes them; None: no row can hold such a text."""
@@ -108,7 +108,7 @@ class Reading(ABC):
         last = yield self._sql["last_event"], [instance_id]
         results: dict[Ordinal, bytes] = {}
         if row.phase is Phase.END and (ordinals := wanted(row.version)):
-            results = dict((yield self._sql["results"], [instance_id, _json(ordinals)]))
+            results = dict((yield self._sql["results"], [instance_id, self._list(ordinals)]))
         return Sight(row=row, last=codec.event_row(last[0]) if last else None, results=results)
 
     async def instances(
@@ -138,10 +138,10 @@ class Reading(ABC):
             last_us, last_id = page[-1].created_us, page[-1].id
 
     async def load(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, Loaded]:
-        wanted = _json(instance_ids)
+        wanted = self._list(instance_ids)
         return await self._see(lambda: self._load(wanted))
 
-    def _load(self, wanted: str) -> Look[dict[InstanceId, Loaded]]:
+    def _load(self, wanted: object) -> Look[dict[InstanceId, Loaded]]:
         rows = yield self._sql["instances_in"], [wanted]
         loaded = {row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0) for row in map(codec.instance_row, rows)}
         for instance_id, *task in (yield self._sql["light_tasks"], [wanted]):
@@ -156,7 +156,7 @@ class Reading(ABC):
         return [codec.task_row(found) for found in await self._rows("whole_tasks", instance_id, after, limit)]
 
     async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
-        rows = await self._rows("task_states", instance_id, _json(ordinals))
+        rows = await self._rows("task_states", instance_id, self._list(ordinals))
         return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
 
     async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
@@ -166,11 +166,11 @@ class Reading(ABC):
 
     def _open_tasks(self, instance_id: InstanceId, count: int, limit: int) -> Look[OpenTasks]:
         query = self._sql["tasks_in"]
-        running = yield query, [instance_id, 0, count, _RUNNING, limit]
+        running = yield query, [instance_id, 0, count, self._list(_RUNNING), limit]
         pending: list[Ordinal] = []
-        at = 0
+        settled, at = self._list(_NOT_PENDING), 0
         while at < count and len(pending) < limit:
-            taken = {n for (n,) in (yield query, [instance_id, at, count, _NOT_PENDING, _GAPS_PAGE])}
+            taken = {n for (n,) in (yield query, [instance_id, at, count, settled, _GAPS_PAGE])}
             end = max(taken) + 1 if len(taken) == _GAPS_PAGE else count
             for n in range(at, end):
                 if n not in taken:
@@ -181,10 +181,10 @@ class Reading(ABC):
         return OpenTasks(running=[n for (n,) in running], pending=pending)
 
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        return {Ordinal(n): result for n, result in await self._rows("results", instance_id, _json(ordinals))}
+        return {Ordinal(n): result for n, result in await self._rows("results", instance_id, self._list(ordinals))}
 
     async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        return {Ordinal(n): error for n, error in await self._rows("task_errors", instance_id, _json(ordinals))}
+        return {Ordinal(n): error for n, error in await self._rows("task_errors", instance_id, self._list(ordinals))}
 
     async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
         return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]
@@ -193,7 +193,9 @@ class Reading(ABC):
         return next(map(codec.event_row, await self._few("last_event", instance_id)), None)
 
     async def last_events(self, instance_ids: Collection[InstanceId]) -> dict[InstanceId, EventRow]:
-        return {values[0]: codec.event_row(values) for values in await self._rows("last_events", _json(instance_ids))}
+        return {
+            values[0]: codec.event_row(values) for values in await self._rows("last_events", self._list(instance_ids))
+        }
 
     async def attempts(
         self, instance_id: InstanceId, ordinal: int | None = None, *, after: int = -1, last: int = MAX_ORDINAL

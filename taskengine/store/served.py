@@ -93,11 +93,10 @@ class _Seat:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Link]],
+        connect: Callable[[Link | None], Awaitable[Link]],
         monotonic: Callable[[], float],
-        bury: Callable[[Link, Link], Awaitable[None]] | None = None,
     ) -> None:
-        self._connect, self._monotonic, self._bury = connect, monotonic, bury
+        self._connect, self._monotonic = connect, monotonic
         self._dead: Link | None = None
         self._link: Link | None = None
         self._turn = asyncio.Lock()
@@ -128,20 +127,18 @@ class _Seat:
         if self._failed is not None and not patient and self._monotonic() < self._again_s:
             raise self._failed
         try:
-            self._link = await self._connect()
+            self._link = await self._connect(self._dead)
         except StoreUnavailable as exc:
             self._failed, self._again_s = exc, self._monotonic() + _PAUSE_S
             raise
-        self._failed = None
-        dead, self._dead = self._dead, None
-        if dead is not None and self._bury is not None:
-            await self._bury(self._link, dead)
+        self._failed = self._dead = None
         return self._link
 
     async def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            self._dead = link
+            if not link.alive:
+                self._dead = link
             await link.close()
 
     async def close(self) -> None:
@@ -160,16 +157,16 @@ class ServedStore(Reading):
     def __init__(self, driver: Driver, ambient: Ambient, *, read_only: bool, readers: int) -> None:
         super().__init__(driver.dialect)
         self._driver, self._ambient, self._read_only = driver, ambient, read_only
-        self._lanes = [_Seat(self._lane(n), ambient.clock.monotonic, driver.bury) for n in range(driver.lanes)]
-        self._readers = [_Seat(lambda: driver.connect("reader"), ambient.clock.monotonic) for _ in range(readers)]
+        self._lanes = [self._seat("lane" if n else "owner") for n in range(driver.lanes)]
+        self._readers = [self._seat("reader") for _ in range(readers)]
         self._address = ""
         self._epoch = 0
         self._schema = 0
         self._is_open = False
         self._closing = asyncio.Lock()
 
-    def _lane(self, number: int) -> Callable[[], Awaitable[Link]]:
-        return self._own if number == 0 else lambda: self._driver.connect("lane")
+    def _seat(self, purpose: Purpose) -> _Seat:
+        return _Seat(lambda dead: self._connect(purpose, dead), self._ambient.clock.monotonic)
 
     @property
     def epoch(self) -> int:
@@ -194,11 +191,14 @@ class ServedStore(Reading):
             await self.close()
             raise
 
-    async def _own(self) -> Link:
-        """The link of lane 0, with the lock on it. Lost to another process, it is lost for good."""
-        link = await self._driver.connect("owner")
+    async def _connect(self, purpose: Purpose, dead: Link | None) -> Link:
+        """A link in the place of one that has ended here. Over there it may live on, with a transaction or, on lane 0,
+        the very lock that is needed now; so it is buried first. A lock that another process has is lost for good."""
+        link = await self._driver.connect(purpose)
         try:
-            if not await self._driver.lock(link):
+            if dead is not None:
+                await self._driver.bury(link, dead)
+            if purpose == "owner" and not await self._driver.lock(link):
                 raise StoreLocked(self._driver.address, await self._holder(link))
         except BaseException:
             await link.close()

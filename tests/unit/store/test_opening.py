@@ -65,10 +65,13 @@ async def test_a_server_that_is_away_is_unavailable(scheme: str) -> None:
 
 WRONG_SERVERS = {
     "postgresql://me:geheim@host/db?colour=red": 'invalid URI query parameter: "colour"',
-    "mysql://me:geheim@host": "names no database; an address is mysql://user",
-    "mysql://me:geheim@host:port/db": "is no address of a database",
-    "mysql://me:geheim@host/db?colour=red": "the options of a MySQL address are ssl=true and ssl_ca=FILE",
-    "mysql://me:geheim@host/db?ssl_ca=/no/such/file": "ssl_ca=/no/such/file cannot be read",
+    "mysql://me:geheim@host": "has to name one database behind the host; such as mysql://user",
+    "mysql://me:geheim@host:port/db": "is no address of a MySQL database: its port",
+    "mysql://me:geheim@host/db?colour=red": "no option 'colour'; there are charset, ssl_ca, ssl_cert",
+    "mysql://me:geheim@host/db?ssl_ca=/no/such/file": "its certificates cannot be read: ",
+    "mysql://me:geheim@host/db?ssl_mode=sometimes": "ssl_mode is one of disabled, required",
+    "mysql://me:geheim@host/db?ssl_mode=disabled&ssl_ca=x": "ssl_mode is disabled, so ssl_ca",
+    "mysql://me:geheim@host/db?charset=latin1": "the character set is always utf8mb4",
 }
 
 
