@@ -180,6 +180,19 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def keep_after_s(self) -> float | None:
+        """When a lane has committed nothing for so long it should be kept; None: this store's lanes need no care."""
+        ...
+
+    async def keep(self, lane: int) -> None:
+        """Say a word on a lane that has nothing to commit. A server ends a connection that is silent for too long, as
+        its other end may have died; and with it the lock that says who owns the database.
+
+        In turn with `commit` on that lane, and raises as it does, but is not tried again.
+        """
+        ...
+
     async def instance(self, instance_id: InstanceId) -> InstanceRow | None: ...
 
     async def sight(self, instance_id: InstanceId, wanted: Callable[[Version], Collection[int]]) -> Sight | None:

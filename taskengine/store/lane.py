@@ -115,8 +115,7 @@ class Lane:
             rows = len(write.rows)
         self._waiting.append(_Entry(write, ack, rows, self._clock.monotonic(), failure))
         self._rows += rows
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        self._wake()
 
     def finish(self) -> None:
         """Commit what is there and then no more; `ended` tells when. Idempotent."""
@@ -124,8 +123,8 @@ class Lane:
         if not self._started:
             self.give_up("the engine stopped before it began to commit")
             self._ended.set()
-        elif self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        else:
+            self._wake()
 
     async def ended(self) -> None:
         """Until nothing is committed any more, or it is abandoned."""
@@ -169,13 +168,34 @@ class Lane:
         while not self._waiting:
             if self._stopping:
                 return ()
-            self._idle = asyncio.get_running_loop().create_future()
-            try:
-                await self._idle
-            finally:
-                self._idle = None
+            if await self._rest():
+                await self._keep()
         self._flying = self._take()
         return self._flying
+
+    async def _rest(self) -> bool:
+        """Until there is something to do; True: nothing for so long that the store wants to be kept."""
+        self._idle = asyncio.get_running_loop().create_future()
+        after_s = self._store.keep_after_s
+        timer = None if after_s is None else self._clock.call_at(self._clock.monotonic() + after_s, self._wake)
+        try:
+            await self._idle
+        finally:
+            self._idle = None
+            if timer is not None:
+                timer.cancel()
+        return not self._waiting and not self._stopping
+
+    def _wake(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def _keep(self) -> None:
+        """A store that is away now is asked again when there is something to commit, or the next time."""
+        try:
+            await self._store.keep(self.lane)
+        except StoreUnavailable as exc:
+            self._log.debug("commit.lane_lost", lane=self.lane, error=str(exc))
 
     def _take(self) -> list[_Entry]:
         waiting, room = self._waiting, self._max_rows

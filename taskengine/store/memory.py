@@ -68,6 +68,13 @@ class MemoryStore:
     def lanes(self) -> int:
         return self._lanes
 
+    @property
+    def keep_after_s(self) -> float | None:
+        return None
+
+    async def keep(self, lane: int) -> None:
+        """There is nobody to tell."""
+
     def snapshot(self) -> Snapshot:
         """A copy of what is committed; what a crash at this moment would leave. Also of a closed store."""
         return self._rows.copy()

@@ -23,7 +23,7 @@ from taskengine.store.mysql_link import MySqlLink
 from taskengine.store.queries import queries
 from taskengine.store.served import Link, Purpose
 
-__all__ = ["MYSQL", "MySqlDriver"]
+__all__ = ["MYSQL", "MySqlDriver", "kind_of"]
 
 MYSQL: Final = Dialect(
     name="mysql",
@@ -130,7 +130,7 @@ class MySqlDriver:
         return MySqlLink(connection, self._ambient.clock, self.address)
 
     async def _set_up(self, link: MySqlLink, purpose: Purpose) -> None:
-        kind = self._kind(link.server)
+        kind = kind_of(link.server, self.address)
         for statement in _READER if purpose == "reader" else _LANE:
             said = statement.format(
                 exact=_EXACT[kind],
@@ -145,15 +145,6 @@ class MySqlDriver:
         link.name, link.most_bytes, self._database = name, int(most_bytes) - 1024, database
         if purpose == "owner" and self._durability == "full":
             self._warn(flush, binlog, sync_binlog)
-
-    def _kind(self, version: str) -> Kind:
-        """Raises InvalidConfiguration for a server that is too old."""
-        kind: Kind = "MariaDB" if "MariaDB" in version else "MySQL"
-        numbers = _VERSION.match(version)
-        if numbers is None or tuple(map(int, numbers.groups())) < _OLDEST[kind]:
-            oldest = ", ".join(f"{name} {'.'.join(map(str, least))}" for name, least in _OLDEST.items())
-            raise InvalidConfiguration(f"{self.address} is {kind} {version}; needed is at least one of {oldest}")
-        return kind
 
     def _warn(self, flush: int, binlog: int, sync_binlog: int) -> None:
         wanted = [("innodb_flush_log_at_trx_commit", flush)]
@@ -213,13 +204,23 @@ class MySqlDriver:
             await link.rows(_SQL["begin_step"], (step.number, step.name))
         done = int(begun[0][0]) if begun else 0
         for at, statement in enumerate(step.statements[done:], done + 1):
-            said = statement.replace("{exact}", _EXACT[self._kind(link.server)]).replace("%", "%%")
+            said = statement.replace("{exact}", _EXACT[kind_of(link.server, self.address)]).replace("%", "%%")
             try:
                 await link.rows(said, (), limit_s=_STATEMENT_S)
             except StoreError as exc:
                 if not (begun and at == done + 1 and _already_done(exc.__cause__)):
                     raise
             await link.rows(_SQL["note_statement"], (at, now_us if at == len(step.statements) else None, step.number))
+
+
+def kind_of(version: str, where: str) -> Kind:
+    """Of a server, by what it says that it is. Raises InvalidConfiguration for one that is too old."""
+    kind: Kind = "MariaDB" if "MariaDB" in version else "MySQL"
+    numbers = _VERSION.match(version)
+    if numbers is None or tuple(map(int, numbers.groups())) < _OLDEST[kind]:
+        oldest = " or ".join(f"{name} {'.'.join(map(str, least))}" for name, least in _OLDEST.items())
+        raise InvalidConfiguration(f"{where} is {kind} {version}; needed is {oldest}, or later")
+    return kind
 
 
 def _already_done(exc: Any) -> bool:

@@ -35,7 +35,7 @@ __all__ = ["MySqlLink"]
 
 _T = TypeVar("_T")
 
-WAIT_S: Final = 30.0
+_WAIT_S: Final = 30.0
 """No answer of the server takes longer, or the link is ended."""
 _BYE_S: Final = 1.0
 _TRIES: Final = 3
@@ -81,8 +81,8 @@ class MySqlLink:
     def fresh(self) -> bool:
         return not self.used
 
-    async def rows(self, sql: str, values: Sequence[object], *, limit_s: float = WAIT_S) -> Sequence[codec.Values]:
-        with self._in_time(limit_s):
+    async def rows(self, sql: str, values: Sequence[object], *, limit_s: float | None = None) -> Sequence[codec.Values]:
+        with self._in_time(limit_s or _WAIT_S):
             return await self._ask(filled(sql, values))
 
     async def _ask(self, sql: str, *, leading: int = 0) -> Sequence[codec.Values]:
@@ -95,7 +95,7 @@ class MySqlLink:
         return found
 
     async def see(self, look: Look[_T]) -> _T:
-        with self._in_time(WAIT_S):
+        with self._in_time(_WAIT_S):
             leading = _SEE  # travels with the first question
             try:
                 query, values = next(look)
@@ -132,7 +132,7 @@ class MySqlLink:
 
     async def _commit(self, batch: Batch) -> None:
         parts = list(packets(statements(batch), self.most_bytes))
-        with self._in_time(WAIT_S):
+        with self._in_time(_WAIT_S):
             for part in parts:
                 failed = await self._send(part)
                 if failed is None:

@@ -35,6 +35,10 @@ _PAUSE_S: Final = 0.5
 """After a connection could not be made, so long nobody tries again: who asks meanwhile hears the same."""
 
 
+_KEEP_AFTER_S: Final = 20.0
+"""Drivers tell their servers to end a lane that has been silent for several times as long."""
+
+
 class Link(Protocol):
     """One connection; one coroutine at a time. Errors come translated; after a StoreUnavailable see `alive`.
 
@@ -259,6 +263,15 @@ class ServedStore(Reading):
         async with self._lanes[batch.lane].taken(patient=True) as link:
             self._ambient.probe.reach("commit.applied")
             await link.commit(batch)
+
+    @property
+    def keep_after_s(self) -> float | None:
+        return _KEEP_AFTER_S
+
+    async def keep(self, lane: int) -> None:
+        if self._epoch:
+            async with self._lanes[lane].taken(patient=True) as link:
+                await link.rows("SELECT 1", ())
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

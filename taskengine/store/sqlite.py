@@ -83,6 +83,13 @@ class SqliteStore(Reading):
     def lanes(self) -> int:
         return 1  # one connection writes
 
+    @property
+    def keep_after_s(self) -> float | None:
+        return None
+
+    async def keep(self, lane: int) -> None:
+        """There is nobody to tell."""
+
     async def open(self) -> None:
         if self._is_open:
             raise StoreError(f"{self.path} is open already")

@@ -20,7 +20,7 @@ __all__ = ["Proxy"]
 
 Cut = Literal["before", "after"]
 PATIENCE_S = 20.0
-_MARKS = {"postgresql": b'"seq":', "mysql": b"\x03COMMIT"}
+_MARKS = {"postgresql": b'"seq":', "mysql": b";COMMIT"}
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
@@ -59,6 +59,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._cut: Cut | None = None
         self._was_cut = threading.Event()
+        self._half_open = False
         self._passes = asyncio.Event()
         self._passes.set()
         self.delay_s, self.commits, self.port = 0.0, 0, 0
@@ -102,6 +103,10 @@ class Proxy:
     def let_pass(self) -> None:
         """What was swallowed goes on."""
         self._do(self._passes.set)
+
+    def hide_the_dead(self) -> None:
+        """From now on the server does not hear that a client has gone: as when a machine loses its power."""
+        self._half_open = True
 
     def refuse(self) -> None:
         """Listen no more, and end what is there."""
@@ -168,7 +173,7 @@ class Proxy:
     async def _up(self, line: _Line, source: asyncio.StreamReader) -> None:
         """What the client says. A mark may lie across two pieces."""
         mark, tail = _MARKS[self._kind], b""
-        while piece := await source.read(1 << 16):
+        while piece := await self._read(source):
             await self._pass_time()
             seen = tail + piece
             if mark in seen:
@@ -185,6 +190,18 @@ class Proxy:
             await line.server.drain()
         if line.server.can_write_eof():
             line.server.write_eof()
+
+    async def _read(self, source: asyncio.StreamReader) -> bytes:
+        """What a client says next, nothing: it has gone."""
+        try:
+            piece = await source.read(1 << 16)
+        except OSError:
+            if not self._half_open:
+                raise
+            piece = b""
+        if not piece and self._half_open:
+            await asyncio.Event().wait()  # until the test ends
+        return piece
 
     async def _down(self, line: _Line, source: asyncio.StreamReader) -> None:
         """What the server says."""

@@ -127,7 +127,7 @@ async def test_a_server_that_refuses_is_unavailable_and_then_there_again(store: 
 async def test_a_line_that_is_silent_ends_the_wait(
     store: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, dsn: str
 ) -> None:
-    module = "postgresql" if kind_of(dsn) == "postgresql" else "mysql"
+    module = "postgresql" if kind_of(dsn) == "postgresql" else "mysql_link"
     monkeypatch.setattr(f"taskengine.store.{module}._WAIT_S", 0.3)
     await store.commit(batch(store, 1))
     assert await stored(store) == ["i1"]
@@ -203,3 +203,25 @@ async def test_whoever_loses_the_lock_can_write_no_more(store: Store, proxy: Pro
         await insist(store, batch(store, 3, lane=1))
     assert await stored(other) == ["i1"]
     await other.close()
+
+
+async def test_a_connection_of_ours_that_lives_on_over_there_does_not_keep_us_out(
+    store: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, dsn: str
+) -> None:
+    """It has the owner's lock, and soon the very batch that is sent again; nobody tells the server that it is dead."""
+    module = "postgresql" if kind_of(dsn) == "postgresql" else "mysql_link"
+    await store.commit(batch(store, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"taskengine.store.{module}._WAIT_S", 0.3)
+        proxy.hide_the_dead()
+        proxy.swallow()
+        for lane in (0, 1):
+            with pytest.raises(StoreUnavailable):
+                await store.commit(batch(store, 2 + lane, lane))
+    proxy.let_pass()
+    for lane in (0, 1):
+        await insist(store, batch(store, 2 + lane, lane))
+    assert await stored(store) == ["i1", "i2", "i3"]
+    await store.keep(0)
+    await store.commit(batch(store, 4))
+    assert await stored(store) == ["i1", "i2", "i3", "i4"]

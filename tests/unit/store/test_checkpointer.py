@@ -9,7 +9,7 @@ import pytest
 
 from taskengine.ambient import Ambient
 from taskengine.clock import ManualClock
-from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreUnavailable
+from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreLocked, StoreUnavailable
 from taskengine.model.records import DefinitionRow, FunctionRow, LogBatch, LogRow, TokenRow, Write
 from taskengine.model.states import TaskState
 from taskengine.probe import Probe
@@ -31,6 +31,8 @@ class FaultyStore(MemoryStore):
         self.before: list[BaseException] = []  # raised instead of the next commits
         self.after: list[BaseException] = []  # raised although the next commits happen
         self.flying: list[int] = []  # lanes
+        self.kept: list[int] = []  # lanes
+        self.keeps: list[BaseException] = []  # raised by `keep`, one after the other
         self.most = 0
 
     async def commit(self, batch: Batch) -> None:
@@ -49,6 +51,19 @@ class FaultyStore(MemoryStore):
                 raise self.after.pop(0)
         finally:
             self.flying.remove(batch.lane)
+
+
+class KeptStore(FaultyStore):
+    """Its lanes want a word after twenty seconds."""
+
+    @property
+    def keep_after_s(self) -> float | None:
+        return 20.0
+
+    async def keep(self, lane: int) -> None:
+        self.kept.append(lane)
+        if self.keeps:
+            raise self.keeps.pop(0)
 
 
 class RecordingProbe(Probe):
@@ -82,10 +97,10 @@ class Numbers:
 class Rig:
     """A checkpointer on a faulty store, with everything recorded that its callers heard."""
 
-    def __init__(self, log: Any, lanes: int = 1, **options: Any) -> None:
+    def __init__(self, log: Any, lanes: int = 1, store: type[FaultyStore] = FaultyStore, **options: Any) -> None:
         self.clock, self.probe, self.numbers = ManualClock(), RecordingProbe(), Numbers()
         self.ambient = Ambient(clock=self.clock, probe=self.probe, log=log, metrics=self.numbers)
-        self.store = FaultyStore(self.ambient, lanes)
+        self.store = store(self.ambient, lanes)
         self.heard: list[tuple[Any, BaseException | None]] = []
         self.fatal: list[BaseException] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -778,4 +793,59 @@ async def test_what_is_saved_beside_an_instance_commits_no_later_than_it(rigs: A
     await rig.settle()
     for batch in rig.store.batches:
         assert not batch.instances or batch.definitions
+    await _finish(rig)
+
+
+# -- lanes that rest -------------------------------------------------------------------------------------------------
+
+
+async def test_a_lane_with_nothing_to_commit_is_kept_again_and_again(rigs: Any, make: Any) -> None:
+    rig = await rigs(lanes=2, store=KeptStore)
+    await rig.clock.advance(19.9)
+    assert rig.store.kept == []
+    await rig.clock.advance(0.2)
+    assert sorted(rig.store.kept) == [0, 1]
+    await rig.clock.advance(20)
+    assert sorted(rig.store.kept) == [0, 0, 1, 1]
+    await _finish(rig)
+    assert rig.clock.next_timer() is None
+
+
+async def test_a_lane_that_commits_needs_no_keeping(rigs: Any, make: Any) -> None:
+    rig = await rigs(store=KeptStore)
+    for number in range(5):
+        await rig.clock.advance(15)
+        rig.save(make.start(f"{number}"), number)
+        await rig.settle()
+    assert rig.store.kept == []
+    assert rig.answers == dict.fromkeys(range(5))
+    await _finish(rig)
+
+
+async def test_a_store_that_needs_no_care_is_never_kept(rigs: Any) -> None:
+    rig = await rigs()
+    assert rig.clock.next_timer() is None
+    await _finish(rig)
+
+
+async def test_an_unavailable_store_is_kept_the_next_time(rigs: Any, make: Any) -> None:
+    rig = await rigs(store=KeptStore)
+    rig.store.keeps = [StoreUnavailable("away")]
+    await rig.clock.advance(20)
+    await rig.clock.advance(20)
+    assert (rig.store.kept, rig.fatal) == ([0, 0], [])
+    rig.save(make.start("a"), "a")
+    await rig.settle()
+    assert rig.answers == {"a": None}
+    await _finish(rig)
+
+
+async def test_whoever_hears_while_resting_that_another_owns_the_store_ends(rigs: Any, make: Any) -> None:
+    rig = await rigs(store=KeptStore)
+    rig.store.keeps = [StoreLocked("store", "another process")]
+    await rig.clock.advance(20)
+    assert [type(error) for error in rig.fatal] == [StoreLocked]
+    rig.save(make.start("a"), "a")
+    await rig.settle()
+    assert rig.answers["a"] is CommitFailed
     await _finish(rig)

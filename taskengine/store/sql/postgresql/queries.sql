@@ -1,10 +1,11 @@
 -- What PostgreSQL says differently from ../queries.sql, and how it is written to.
 
 -- name: set_up_lane
--- A few rows by their key against tables of any size, whose statistics are old or not there yet: never a whole table
--- where there is another way.
+-- A few rows by their key against tables of any size, whose statistics are old or not there yet: never a whole table.
+-- And the server asks after us: a machine that lost its power says no good-bye, and would keep its lock for two hours.
 SELECT set_config(name, value, false) FROM (VALUES
-    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off')
+    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off'),
+    ('tcp_keepalives_idle', '20'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
 ) AS wanted (name, value);
 
 -- name: set_up_reader
