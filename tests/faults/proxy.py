@@ -211,8 +211,12 @@ class Proxy:
                 self._note_cut()
                 line.cut(reset=True)
                 return
-            line.client.write(piece)
-            await line.client.drain()
+            try:
+                line.client.write(piece)
+                await line.client.drain()
+            except OSError:
+                if not self._half_open:
+                    raise
         line.client.close()
 
     def _note_cut(self) -> None:
