@@ -20,11 +20,11 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     blob     a column with JSON, read as bytes: `{params}` in a query
     texts    the rows of a JSON list of texts that is bound as one value: `{texts ?}`
     numbers  the same of whole numbers: `{numbers ?}`
+    in_texts, in_numbers  `IN {texts ?}` and `IN {numbers ?}`, said so that an index answers; empty: they do as they are
     binds_lists  these two are the list itself, as it may follow IN and nowhere else
     quote    around a name that is a word of the language; in our queries it is `"`, which stands nowhere else
     aside    a column, in a form that keeps its indexes out
-    forced         behind a table, the index to use; empty: this database finds it. With it a leg is ordered by all of
-                   the index, its leading column first, else a cursor in the middle is found by reading up to it
+    lead     behind a table: the index that a list begins at; empty: the database finds it by itself
     rows_in_order  an index answers `(a, b) < (?, ?)`
     holds_nul      a text may have the character U+0000
     legs_apart     each part of a UNION ALL may have an ORDER BY and a LIMIT of its own, and needs them to be quick
@@ -36,7 +36,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     texts: str
     numbers: str
     aside: str
-    forced: str = ""
+    lead: str = ""
+    in_texts: str = ""
+    in_numbers: str = ""
     binds_lists: bool = False
     quote: str = '"'
     rows_in_order: bool = True
@@ -45,7 +47,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     def say(self, sql: str) -> str:
         """A query of ours in this database's words. A `?` never stands inside a text of ours."""
-        said = sql.replace('"', self.quote).replace(_TEXTS, self.texts).replace(_NUMBERS, self.numbers)
+        said = sql.replace('"', self.quote)
+        said = said.replace(f"IN {_TEXTS}", self.in_texts or f"IN {_TEXTS}").replace(_TEXTS, self.texts)
+        said = said.replace(f"IN {_NUMBERS}", self.in_numbers or f"IN {_NUMBERS}").replace(_NUMBERS, self.numbers)
         return _JSON.sub(lambda match: self.blob.format(match[1]), said)
 
     def marked(self, sql: str) -> str:

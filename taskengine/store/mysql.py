@@ -34,7 +34,7 @@ MYSQL: Final = Dialect(
     numbers="?",
     binds_lists=True,
     aside="concat({}, '')",
-    forced="FORCE INDEX ({})",
+    lead=" FORCE INDEX ({})",
     rows_in_order=False,
     legs_apart=True,
 )

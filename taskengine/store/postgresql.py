@@ -41,6 +41,8 @@ POSTGRESQL: Final = Dialect(
     blob="convert_to({}, 'UTF8')",
     texts='(SELECT value COLLATE "C" AS value FROM json_array_elements_text(?::json))',
     numbers="(SELECT value::bigint FROM json_array_elements_text(?::json))",
+    in_texts='= ANY (ARRAY(SELECT value COLLATE "C" FROM json_array_elements_text(?::json)))',
+    in_numbers="= ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
     aside="({} || '')",
     legs_apart=True,
     holds_nul=False,

@@ -181,10 +181,14 @@ class Reading(ABC):
         return OpenTasks(running=[n for (n,) in running], pending=pending)
 
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        return {Ordinal(n): result for n, result in await self._rows("results", instance_id, self._list(ordinals))}
+        return await self._by_ordinal("results", instance_id, ordinals)
 
     async def task_errors(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
-        return {Ordinal(n): error for n, error in await self._rows("task_errors", instance_id, self._list(ordinals))}
+        return await self._by_ordinal("task_errors", instance_id, ordinals)
+
+    async def _by_ordinal(self, name: str, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
+        """Sorted here: a database that is asked for an order would read all of the instance's tasks in it."""
+        return {Ordinal(n): json for n, json in sorted(await self._rows(name, instance_id, self._list(ordinals)))}
 
     async def events(self, instance_id: InstanceId, *, after: int = 0, limit: int = 500) -> list[EventRow]:
         return [codec.event_row(found) for found in await self._rows("events", instance_id, after, limit)]

@@ -23,12 +23,6 @@ Statement = tuple[str, list[object]]
 _Condition = tuple[str, Sequence[object]]
 
 _LAST_CHARACTER: Final = chr(sys.maxunicode)
-_INDEXES: Final = {
-    "": "instances_by_age",
-    "state": "instances_by_state",
-    "workflow_id": "instances_by_workflow",
-}
-"""By the column that leads a leg."""
 
 
 def select_page(
@@ -43,16 +37,13 @@ def select_page(
 ) -> Statement:
     """`sql` are the dialect's queries, of which it takes the columns of instances and two conditions."""
     more = [*_window(dialect, query, after, descending=descending), *_narrowing(sql, query)]
-    order = "DESC" if descending else "ASC"
-    ordered = f"ORDER BY created_us {order}, id {order}"
-    leads = _legs(dialect, query)
-    inner = ordered
-    lead = leads[0][0][0].partition(" ")[0] if leads[0] else ""
     columns = sql["instance_columns"]
-    if dialect.forced and not query.prefix:
-        columns = f"{columns} {dialect.forced.format(_INDEXES[lead])}"
-        inner = f"ORDER BY {lead} {order}, created_us {order}, id {order}" if lead else ordered
-    legs = [_where(columns, [*leg, *more]) for leg in leads]
+    legs = [_where(columns + _lead(dialect, query, index), [*leg, *more]) for index, leg in _legs(dialect, query)]
+    order = "DESC" if descending else "ASC"
+    ordered = inner = f"ORDER BY created_us {order}, id {order}"
+    if dialect.lead and (column := _leading_column(query)):
+        # Else a cursor in the middle is found by reading all that is before it.
+        inner = f"ORDER BY {column} {order}, created_us {order}, id {order}"
     if dialect.legs_apart and len(legs) > 1:
         legs = [(f"({text} {inner} LIMIT ?)", [*values, limit + offset]) for text, values in legs]
         inner = ordered
@@ -63,7 +54,7 @@ def select_page(
 def select_count(dialect: Dialect, sql: Mapping[str, str], query: InstanceQuery) -> Statement:
     """One row with one number."""
     more = [*_window(dialect, query, None, descending=True), *_narrowing(sql, query)]
-    legs = [_where("SELECT count(*) AS found FROM instances", [*leg, *more]) for leg in _legs(dialect, query)]
+    legs = [_where("SELECT count(*) AS found FROM instances", [*leg, *more]) for _, leg in _legs(dialect, query)]
     text, values = _united(legs)
     return dialect.marked(f"SELECT sum(found) FROM ({text}) AS counts"), values
 
@@ -72,8 +63,20 @@ def _united(legs: Sequence[Statement]) -> Statement:
     return " UNION ALL ".join(text for text, _ in legs), [value for _, bound in legs for value in bound]
 
 
-def _legs(dialect: Dialect, query: InstanceQuery) -> list[list[_Condition]]:
-    """What leads into an index; the answer is the union of the legs, which do not overlap.
+def _lead(dialect: Dialect, query: InstanceQuery, index: str) -> str:
+    """The beginning of an id has an index of its own, whose rows are sorted: there are few."""
+    return "" if query.prefix else dialect.lead.format(index)
+
+
+def _leading_column(query: InstanceQuery) -> str:
+    """The column with one value a leg, by which `_legs` has chosen the index; none: the time alone."""
+    if query.workflow_id is None:
+        return "state" if query.states else ""
+    return "state" if query.states and InstanceState.SUCCESS not in query.states else "workflow_id"
+
+
+def _legs(dialect: Dialect, query: InstanceQuery) -> list[tuple[str, list[_Condition]]]:
+    """What leads into an index, and that index; the answer is the union of the legs, which do not overlap.
 
     Of a workflow and states the rarer one should lead. Which one that is nobody knows here; but what has succeeded
     is the bulk of a long-lived store, and all other states are few.
@@ -81,15 +84,20 @@ def _legs(dialect: Dialect, query: InstanceQuery) -> list[list[_Condition]]:
     states = sorted(query.states)
     workflow = query.workflow_id
     if workflow is None:
-        return [[("state = ?", (state.value,))] for state in states] or [[]]
+        by_state = [("instances_by_state", [_is("state", state.value)]) for state in states]
+        return by_state or [("instances_by_age", [])]
     if states and InstanceState.SUCCESS not in query.states:
-        aside = f"{dialect.aside.format('workflow_id')} = ?"
-        return [[("state = ?", (state.value,)), (aside, (workflow,))] for state in states]
-    leg: list[_Condition] = [("workflow_id = ?", (workflow,))]
+        aside = _is(dialect.aside.format("workflow_id"), workflow)
+        return [("instances_by_state", [_is("state", state.value), aside]) for state in states]
+    leg: list[_Condition] = [_is("workflow_id", workflow)]
     if states:
         among = f"{dialect.aside.format('state')} IN ({', '.join('?' * len(states))})"
         leg.append((among, [state.value for state in states]))
-    return [leg]
+    return [("instances_by_workflow", leg)]
+
+
+def _is(column: str, value: str) -> _Condition:
+    return f"{column} = ?", (value,)
 
 
 def _window(

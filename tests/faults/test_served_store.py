@@ -210,7 +210,8 @@ async def test_a_connection_of_ours_that_lives_on_over_there_does_not_keep_us_ou
 ) -> None:
     """It has the owner's lock, and soon the very batch that is sent again; nobody tells the server that it is dead."""
     module = "postgresql" if kind_of(dsn) == "postgresql" else "mysql_link"
-    await store.commit(batch(store, 1))
+    for lane in (0, 1):
+        await store.commit(batch(store, lane, lane))
     with monkeypatch.context() as patch:
         patch.setattr(f"taskengine.store.{module}._WAIT_S", 0.3)
         proxy.hide_the_dead()
@@ -221,7 +222,7 @@ async def test_a_connection_of_ours_that_lives_on_over_there_does_not_keep_us_ou
     proxy.let_pass()
     for lane in (0, 1):
         await insist(store, batch(store, 2 + lane, lane))
-    assert await stored(store) == ["i1", "i2", "i3"]
+    assert await stored(store) == ["i0", "i1", "i2", "i3"]
     await store.keep(0)
     await store.commit(batch(store, 4))
-    assert await stored(store) == ["i1", "i2", "i3", "i4"]
+    assert await stored(store) == ["i0", "i1", "i2", "i3", "i4"]

@@ -48,11 +48,11 @@ FROM tasks WHERE instance_id = ? AND ordinal > ? ORDER BY ordinal LIMIT ?;
 
 -- name: results
 SELECT ordinal, {result} FROM tasks
-WHERE instance_id = ? AND ordinal IN {numbers ?} AND result IS NOT NULL ORDER BY ordinal;
+WHERE instance_id = ? AND ordinal IN {numbers ?} AND result IS NOT NULL;
 
 -- name: task_errors
 SELECT ordinal, {error} FROM tasks
-WHERE instance_id = ? AND ordinal IN {numbers ?} AND error IS NOT NULL ORDER BY ordinal;
+WHERE instance_id = ? AND ordinal IN {numbers ?} AND error IS NOT NULL;
 
 -- name: events
 SELECT instance_id, seq, at_us, {body} FROM events

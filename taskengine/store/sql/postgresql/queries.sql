@@ -9,9 +9,10 @@ SELECT set_config(name, value, false) FROM (VALUES
 ) AS wanted (name, value);
 
 -- name: set_up_reader
+-- Whatever the statistics say: lists are read from an index in their order and joined row by row.
 SELECT set_config(name, value, false) FROM (VALUES
-    ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off'),
-    ('default_transaction_read_only', 'on')
+    ('default_transaction_read_only', 'on'), ('jit', 'off'), ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'),
+    ('enable_sort', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off')
 ) AS wanted (name, value);
 
 -- name: lock
