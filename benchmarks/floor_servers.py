@@ -1,7 +1,7 @@
 """The floor's writers on database servers: one connection, the engine's own statements, whatever came goes together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -12,7 +12,7 @@ from taskengine.ambient import Ambient
 from taskengine.store import columns
 from taskengine.store.batch import Batch
 from taskengine.store.mysql import MySqlDriver
-from taskengine.store.mysql_batch import INSTANCE_GUARD, TASK_GUARD, Statement, inserts, same, updates
+from taskengine.store.mysql_batch import CHANGES, Statement, framed, insert, update
 from taskengine.store.postgresql import POSTGRESQL, PostgresDriver
 from taskengine.store.queries import queries
 
@@ -97,21 +97,18 @@ class MySqlWriter(_Writer):
         return cls(await MySqlDriver(dsn, Ambient(), durability="full").connect("lane"), epoch)
 
     async def _commit(self, lists: dict[str, list[tuple[Any, ...]]]) -> None:
-        asked = [
-            Statement("", "START TRANSACTION"),
-            Statement(
-                "batches",
-                f"INSERT INTO batches (epoch, lane, number) SELECT epoch, 0, {self.commits} FROM nodes "
-                f"WHERE id = 'local' AND epoch = {self._epoch} LOCK IN SHARE MODE",
-                1,
-            ),
-        ]
+        batch = Batch(epoch=self._epoch, lane=0, number=self.commits, acknowledged=self.commits - 1)
+        await self._link.run(framed(batch, self._rows(lists)), batch)
+
+    def _rows(self, lists: dict[str, list[tuple[Any, ...]]]) -> Iterator[Statement]:
         for name, rows in lists.items():
             table, names = _COLUMNS[name]
             each = [(row,) for row in rows]
             if name.startswith("insert"):
-                asked += inserts(table, names, same, each)
+                yield from insert(table, names, _same, each)
             else:
-                asked += updates(table, names, same, each, INSTANCE_GUARD if table == "instances" else TASK_GUARD)
-        asked.append(Statement("batches", f"DELETE FROM batches WHERE number < {self.commits - 1} AND lane = 0"))
-        await self._link.run(asked, Batch(epoch=self._epoch, lane=0, number=self.commits, acknowledged=0))
+                yield from update(CHANGES[table], _same, each)
+
+
+def _same(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row

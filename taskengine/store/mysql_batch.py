@@ -28,7 +28,7 @@ from taskengine.store import codec, columns
 from taskengine.store.batch import Batch
 from taskengine.store.mysql_text import literal, row
 
-__all__ = ["Statement", "packets", "statements"]
+__all__ = ["CHANGES", "Statement", "framed", "insert", "packets", "statements", "update"]
 
 What = Literal["frame", "own", "rows", "check"]
 
@@ -76,31 +76,43 @@ _TASKS: Final = _Change(
 )
 
 
+CHANGES: Final = {"instances": _INSTANCES, "tasks": _TASKS}
+
+
 def statements(batch: Batch) -> Iterator[Statement]:
     """In order, from the beginning of the transaction to its end.
 
     Raises BatchRefused for a record that has no such form.
     """
+    return framed(batch, _rows(batch))
+
+
+def framed(batch: Batch, rows: Iterable[Statement]) -> Iterator[Statement]:
+    """These statements as the batch, whatever its own rows are."""
     yield Statement("frame", "", b"START TRANSACTION")
     yield _own_row(batch)
-    if batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens:
-        yield from _seldom(batch)
-    fresh = [(it.row,) for it in batch.instances if it.expect is None]
-    moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
-    yield from _insert("instances", columns.INSTANCE, codec.instance_values, fresh)
-    yield from _update(_INSTANCES, codec.instance_change_values, moved)
-    tasks = [(owner, it.row) for owner, it in batch.tasks if it.expect is None]
-    steps = [(owner, it.row, it.expect) for owner, it in batch.tasks if it.expect is not None]
-    yield from _insert("tasks", columns.TASK, codec.task_values, tasks)
-    yield from _update(_TASKS, codec.task_change_values, steps)
-    yield from _insert("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts)
-    yield from _insert("events", columns.EVENT, codec.event_values, [(event,) for event in batch.events])
-    yield from _insert("commands", columns.COMMAND, codec.command_values, batch.commands)
+    yield from rows
     forget = (
         f"DELETE FROM batches WHERE epoch = {batch.epoch} AND lane = {batch.lane} AND number < {batch.acknowledged}"
     )
     yield Statement("frame", "", forget.encode())
     yield Statement("frame", "", b"COMMIT")
+
+
+def _rows(batch: Batch) -> Iterator[Statement]:
+    if batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens or batch.artifacts:
+        yield from _seldom(batch)
+    fresh = [(it.row,) for it in batch.instances if it.expect is None]
+    moved = [(it.row, it.expect) for it in batch.instances if it.expect is not None]
+    yield from insert("instances", columns.INSTANCE, codec.instance_values, fresh)
+    yield from update(_INSTANCES, codec.instance_change_values, moved)
+    tasks = [(owner, it.row) for owner, it in batch.tasks if it.expect is None]
+    steps = [(owner, it.row, it.expect) for owner, it in batch.tasks if it.expect is not None]
+    yield from insert("tasks", columns.TASK, codec.task_values, tasks)
+    yield from update(_TASKS, codec.task_change_values, steps)
+    yield from insert("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts)
+    yield from insert("events", columns.EVENT, codec.event_values, [(event,) for event in batch.events])
+    yield from insert("commands", columns.COMMAND, codec.command_values, batch.commands)
 
 
 def _own_row(batch: Batch) -> Statement:
@@ -115,17 +127,20 @@ def _seldom(batch: Batch) -> Iterator[Statement]:
     definitions = [(it,) for it in batch.definitions]
     current = sorted({it.workflow_id: it.version for it in batch.definitions}.items())  # the last one counts
     stay = _STAYS.format("version").encode()
-    yield from _insert("definitions", columns.DEFINITION, codec.definition_values, definitions, stay)
-    yield from _insert("workflows", ("id", "version"), _pair, current, _replaced(("version",)))
+    yield from insert("definitions", columns.DEFINITION, codec.definition_values, definitions, stay)
+    yield from insert("workflows", ("id", "version"), _pair, current, _replaced(("version",)))
     if batch.removals:
         ids = _made("workflows", lambda: literal(list(batch.removals)))
         yield Statement("rows", "workflows", b"DELETE FROM workflows WHERE id IN " + ids)
     functions = [(it,) for it in batch.functions]
-    yield from _insert("functions", columns.FUNCTION, codec.function_values, functions, _replaced(columns.FUNCTION[1:]))
+    yield from insert("functions", columns.FUNCTION, codec.function_values, functions, _replaced(columns.FUNCTION[1:]))
     logs = [(it,) for it in batch.logs]
-    yield from _insert("logs", columns.LOG, codec.log_values, logs, _STAYS.format("id").encode())
+    yield from insert("logs", columns.LOG, codec.log_values, logs, _STAYS.format("id").encode())
+    artifacts = [(it,) for it in batch.artifacts]
+    replace = _replaced(("digest", "size", "at_us"))
+    yield from insert("artifacts", columns.ARTIFACT, codec.artifact_values, artifacts, replace)
     tokens = [(it,) for it in batch.tokens]
-    yield from _insert("tokens", columns.TOKEN, codec.token_values, tokens, _replaced(columns.TOKEN[1:]))
+    yield from insert("tokens", columns.TOKEN, codec.token_values, tokens, _replaced(columns.TOKEN[1:]))
 
 
 def _named(names: Iterable[str]) -> str:
@@ -148,7 +163,7 @@ def _made(table: str, make: Callable[[], Any]) -> Any:
         raise BatchRefused(table, "unfit", str(exc)) from exc
 
 
-def _insert(
+def insert(
     table: str,
     names: Sequence[str],
     values: Callable[..., codec.Values],
@@ -163,7 +178,7 @@ def _insert(
         yield Statement("rows", table, into + b",".join(texts[part]) + otherwise)
 
 
-def _update(change: _Change, values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+def update(change: _Change, values: Callable[..., codec.Values], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
     made = _made(change.table, lambda: [values(*it) for it in rows])
     if len(made) <= _SINGLE_ROWS:
         texts, counts = _made(change.table, lambda: [_one(change, it) for it in made]), [1] * len(made)

@@ -7,7 +7,7 @@ connection, which the driver does by itself; the statement may go on at the serv
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -131,7 +131,11 @@ class MySqlLink:
                 return
 
     async def _commit(self, batch: Batch) -> None:
-        parts = list(packets(statements(batch), self.most_bytes))
+        await self.run(statements(batch), batch)
+
+    async def run(self, asked: Iterable[Statement], batch: Batch) -> None:
+        """A whole transaction. `batch` is what it is for, when it is refused."""
+        parts = list(packets(asked, self.most_bytes))
         with self._in_time(_WAIT_S):
             for part in parts:
                 failed = await self._send(part)

@@ -259,7 +259,7 @@ class Reading(ABC):
         return [codec.artifact_row(values) for values in await self._rows("artifacts", instance_id)]
 
     async def known_digests(self, digests: Collection[str]) -> set[str]:
-        return {digest for (digest,) in await self._rows("known_digests", _json(digests))}
+        return {digest for (digest,) in await self._rows("known_digests", self._list(digests))}
 
     async def tokens(self) -> list[TokenRow]:
         return [codec.token_row(found) for found in await self._rows("tokens")]

@@ -9,4 +9,4 @@ CREATE TABLE IF NOT EXISTS artifacts (
     at_us BIGINT NOT NULL,
     PRIMARY KEY (instance_id, ordinal, name),
     INDEX artifacts_by_digest (digest)
-) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={exact};
