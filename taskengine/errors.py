@@ -15,6 +15,8 @@
         StoreLocked            another process owns the file
         StoreCorrupt           rows that contradict each other
         SchemaTooNew           an older program met a newer database
+        SchemaTooOld           a database that is only to be read lacks steps of the schema
+        MoveUnfinished         a move has not finished filling this database
         CommitFailed           the decision was not saved; safe to repeat with the same key
         LostInstance           a row was not where its owner left it
         BatchRefused           the store's answer to a batch that cannot be applied; never leaves the checkpointer
@@ -61,6 +63,7 @@ __all__ = [
     "InvalidParams",
     "JobError",
     "LostInstance",
+    "MoveUnfinished",
     "NonRetryable",
     "NotAllowed",
     "NotFound",
@@ -69,6 +72,7 @@ __all__ = [
     "RestartsExhausted",
     "RetryAfter",
     "SchemaTooNew",
+    "SchemaTooOld",
     "ServerUnreachable",
     "StoreCorrupt",
     "StoreError",
@@ -241,6 +245,38 @@ class SchemaTooNew(StoreError):
 
     def __str__(self) -> str:
         return f"the database has schema {self.found}, this program knows up to {self.known}; use the newer program"
+
+
+class SchemaTooOld(StoreError):
+    """Reading changes nothing, also not the schema."""
+
+    code = "schema_too_old"
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(path, found, known)
+        self.path, self.found, self.known = path, found, known
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has schema {self.found} and this program reads {self.known}; "
+            "`taskengine db migrate --db DSN` brings it there"
+        )
+
+
+class MoveUnfinished(StoreError):
+    """What is in this database is a part of what is in `source`."""
+
+    code = "move_unfinished"
+
+    def __init__(self, path: str, source: str) -> None:
+        super().__init__(path, source)
+        self.path, self.source = path, source
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was not filled to its end from {self.source}; "
+            "`taskengine db move FROM TO --resume` goes on with it"
+        )
 
 
 class CommitFailed(StoreError):

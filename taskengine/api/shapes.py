@@ -25,20 +25,27 @@ from taskengine.model.definition import ParamSpec, WorkflowDefinition
 from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow, TaskFailure
 from taskengine.model.states import BUCKETS, Bucket
+from taskengine.store.interface import MoveNote, StoreFigures
+from taskengine.store.lock import Holder
 from taskengine.wire import (
     ArtifactBody,
     AttemptBody,
+    DatabaseBody,
     FailureBody,
+    FilledBody,
     FunctionBody,
     GraphBody,
     GraphEdge,
     GraphNode,
+    HolderBody,
     InstanceBody,
     InstanceDetail,
     LogLine,
+    OldestBody,
     ParamBody,
     ProgressBody,
     StatusBody,
+    TableBody,
     TaskBody,
     UploadReply,
     VersionBody,
@@ -49,8 +56,10 @@ from taskengine.wire import (
 __all__ = [
     "MAX_NAMES",
     "attempt_body",
+    "database_body",
     "function_body",
     "graph_body",
+    "holder_body",
     "instance_body",
     "instance_detail",
     "log_line",
@@ -293,6 +302,42 @@ def status_body(status: EngineStatus, *, stream_clients: int = 0, loop_lag_s: fl
         actors=status.actors,
         stream_clients=stream_clients,
         loop_lag_s=loop_lag_s,
+    )
+
+
+def database_body(found: StoreFigures) -> DatabaseBody:
+    status, oldest = found.status, found.oldest
+    return DatabaseBody(
+        kind=found.kind,
+        address=status.address,
+        schema=status.schema,
+        missing_steps=list(found.steps[status.schema :]),
+        size_bytes=status.size_bytes,
+        instances={state.value: count for state, count in status.instances.items()},
+        tables=[TableBody(name=table.table, rows=table.rows, exact=table.exact) for table in found.tables],
+        oldest_unfinished=None
+        if oldest is None
+        else OldestBody(
+            id=oldest.id,
+            workflow_id=oldest.workflow_id,
+            status=oldest.state.value,
+            created_at=_time(oldest.created_us),
+        ),
+        holder=holder_body(found.holder),
+        filled_from=None if found.move is None else _filled_body(found.move),
+    )
+
+
+def holder_body(holder: Holder | None) -> HolderBody | None:
+    return None if holder is None else HolderBody(pid=holder.pid, host=holder.host, address=holder.address)
+
+
+def _filled_body(move: MoveNote) -> FilledBody:
+    return FilledBody(
+        source=move.source,
+        started_at=_time(move.started_us),
+        finished_at=None if move.finished_us is None else _time(move.finished_us),
+        rows=move.rows,
     )
 
 

@@ -12,11 +12,11 @@ from litestar import get
 from taskengine.api.describing import problems
 from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply, Text
-from taskengine.api.shapes import status_body
+from taskengine.api.shapes import database_body, status_body
 from taskengine.engine.gauges import refresh_gauges
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.version import VERSION
-from taskengine.wire import Envelope, HealthBody, NodeBody, StatusBody, VersionInfo
+from taskengine.wire import DatabaseBody, Envelope, HealthBody, NodeBody, StatusBody, VersionInfo
 
 __all__ = ["ROUTES"]
 
@@ -92,4 +92,10 @@ async def list_nodes(parts: Parts) -> Reply[Envelope[list[NodeBody]]]:
     return Reply(Envelope(data=[node]))
 
 
-ROUTES: Final = [get_livez, get_readyz, get_health, get_version, get_metrics, get_status, list_nodes]
+@get("/api/v1/admin/database", opt={"scope": "admin"}, responses=problems(503), tags=["server"], summary="Database")
+async def get_database(parts: Parts) -> Reply[Envelope[DatabaseBody]]:
+    """The database under this server: size, rows of each table (large ones estimated), schema, who has it."""
+    return Reply(Envelope(data=database_body(await parts.engine.store.figures())))
+
+
+ROUTES: Final = [get_livez, get_readyz, get_health, get_version, get_metrics, get_status, list_nodes, get_database]

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "instance": "look at instances and change them: list, status, logs, watch, pause, cancel, retry",
     "function": "job functions: list, show",
     "token": "who may ask a server: create, list, revoke, rotate",
+    "db": "look after a database: status, migrate, backup, move",
     "node": "running servers of a store",
     "server": "start: the same as serve",
     "config": "look at the settings of a server: show",
@@ -34,7 +35,7 @@ COMMANDS: Final = {
 }
 """What there is, with one line each, in the order of the help."""
 
-LATER: Final = frozenset({"tui", "schedule", "db", "explain", "plugin", "secret"})
+LATER: Final = frozenset({"tui", "schedule", "explain", "plugin", "secret"})
 """Names of commands that later releases bring."""
 
 _HELP: Final = """\

@@ -123,6 +123,7 @@ class AsyncClient:
     functions = _verb(verbs.functions)
     status = _verb(verbs.status)
     nodes = _verb(verbs.nodes)
+    database = _verb(verbs.database)
     version = _verb(verbs.version)
     health = _verb(verbs.health)
     tokens = _verb(verbs.tokens)

@@ -27,6 +27,7 @@ from taskengine.wire.instances import (
     TaskBody,
 )
 from taskengine.wire.system import (
+    DatabaseBody,
     FunctionBody,
     HealthBody,
     NodeBody,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cancel",
     "create_token",
+    "database",
     "delete_workflow",
     "detail",
     "events",
@@ -345,6 +347,11 @@ def status() -> Flow[StatusBody]:
     return ask(_get(api_path("status"), _STATUS))
 
 
+def database() -> Flow[DatabaseBody]:
+    """The database under the server: its size, rows and schema, and who has it. Needs the scope `admin`."""
+    return ask(_get(api_path("admin", "database"), _DATABASE, scope="admin"))
+
+
 def nodes() -> Flow[list[NodeBody]]:
     """The servers that work on this store."""
     return ask(_get(api_path("nodes"), _NODES))
@@ -478,6 +485,7 @@ _EVENTS: Final = enveloped(Page[StreamFrame])
 _FUNCTIONS: Final = enveloped(list[FunctionBody])
 _STATUS: Final = enveloped(StatusBody)
 _NODES: Final = enveloped(list[NodeBody])
+_DATABASE: Final = enveloped(DatabaseBody)
 _VERSION: Final = enveloped(VersionInfo)
 _HEALTH: Final = enveloped(HealthBody)
 _TOKENS: Final = enveloped(list[TokenBody])

@@ -3,7 +3,6 @@
 The walk follows the known keys, so neither depth nor aliases of the file can lead it astray.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ import msgspec
 import yaml
 
 from taskengine.config.keys import KEYS, LATER
+from taskengine.config.references import resolved
 from taskengine.config.values import Raw, split_list
 from taskengine.errors import InvalidConfiguration, Problem
 from taskengine.model.shape import path_text
@@ -20,7 +20,6 @@ from taskengine.model.spelling import did_you_mean, quoted
 __all__ = ["FileSetting", "SettingsFile", "read_file"]
 
 _MAX_BYTES: Final = 1024 * 1024
-_REFERENCE: Final = re.compile(r"(?P<escape>\$)?\$\{ENV:(?P<name>[^:}]*)(?::(?P<default>[^}]*))?\}")
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -155,30 +154,11 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             if node.style is None and node.value in _NOTHING:
                 return None
-            text, referred = self._resolved(node.value)
+            text, referred = resolved(node.value, self._environ)
             return split_list(text) if wants_list and referred else text
         if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
-            return tuple(self._resolved(item.value)[0] for item in node.value)
+            return tuple(resolved(item.value, self._environ)[0] for item in node.value)
         raise ValueError("a value is expected here" if not wants_list else "a list of texts is expected here")
-
-    def _resolved(self, text: str) -> tuple[str, bool]:
-        """The text with `${ENV:NAME}` and `${ENV:NAME:default}` replaced, and whether there was one."""
-        referred = False
-
-        def replace(match: re.Match[str]) -> str:
-            nonlocal referred
-            if match["escape"]:
-                return match[0][1:]
-            referred = True
-            found = self._environ.get(match["name"], match["default"])
-            if found is None:
-                raise ValueError(
-                    f"the environment has no variable {quoted(match['name'])}; "
-                    f"set it, or give a default: ${{ENV:{match['name']}:default}}"
-                )
-            return found
-
-        return _REFERENCE.sub(replace, text), referred
 
     def _fault(self, node: Any, path: tuple[str, ...], message: str) -> None:
         mark = node.start_mark

@@ -20,7 +20,7 @@ from taskengine.config.places import data_folder
 from taskengine.errors import InvalidConfiguration, StoreCorrupt, StoreUnavailable
 from taskengine.model.artifacts import ArtifactRef, digest_of
 
-__all__ = ["Artifacts", "BucketArtifacts", "FolderArtifacts", "MemoryArtifacts", "open_artifacts"]
+__all__ = ["Artifacts", "BucketArtifacts", "FolderArtifacts", "MemoryArtifacts", "default_folder", "open_artifacts"]
 
 _T = TypeVar("_T")
 
@@ -63,10 +63,11 @@ def open_artifacts(url: str, dsn: str, clock: Clock) -> Artifacts:
         return MemoryArtifacts(clock)
     if url:
         return BucketArtifacts(url)
-    return FolderArtifacts(_beside(dsn))
+    return FolderArtifacts(default_folder(dsn))
 
 
-def _beside(dsn: str) -> Path:
+def default_folder(dsn: str) -> Path:
+    """Beside the database's file, or in the data folder."""
     if database_kind(dsn) != "sqlite":
         return data_folder() / "artifacts"
     path = unquote(urlsplit(dsn).path) if "://" in dsn else dsn

@@ -9,12 +9,14 @@ __all__ = [
     "DEFINITION",
     "EVENT",
     "FUNCTION",
+    "IDENTITY",
     "INSTANCE",
     "INSTANCE_CHANGE",
     "LOG",
     "TASK",
     "TASK_CHANGE",
     "TOKEN",
+    "WORKFLOW",
 ]
 
 Columns = tuple[str, ...]
@@ -49,3 +51,7 @@ FUNCTION: Final[Columns] = ("name", "path", "signature", "doc", "source_hash")
 LOG: Final[Columns] = ("instance_id", "id", "task", "attempt", "level", "at_us", "message")
 ARTIFACT: Final[Columns] = ("instance_id", "ordinal", "name", "digest", "size", "at_us")
 TOKEN: Final[Columns] = ("id", "name", "scope", "digest", "created_us", "expires_us", "revoked_us")
+WORKFLOW: Final[Columns] = ("id", "version")
+
+IDENTITY: Final = frozenset({"id", "instance_id", "workflow_id", "version", "idempotency_key"})
+"""Names by which something is found; never changed, also where a database cannot hold them as they are."""

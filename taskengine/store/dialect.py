@@ -1,6 +1,7 @@
 """What differs between the databases in the text of a query; all else of a dialect is in its `.sql` files."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     lead     behind a table: the index that a list begins at; empty: the database finds it by itself
     rows_in_order  an index answers `(a, b) < (?, ?)`
     holds_nul      a text may have the character U+0000
+    length         how many bytes a text has
+    number         the column that says in which order the rows of a table came, where it has one
     legs_apart     each part of a UNION ALL may have an ORDER BY and a LIMIT of its own, and needs them to be quick
     """
 
@@ -44,6 +47,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     rows_in_order: bool = True
     legs_apart: bool = False
     holds_nul: bool = True
+    length: str = "length({})"
+    number: str = "number"
+
+    def listed(self, values: Collection[str] | Collection[int]) -> object:
+        """Many values as the one that `{texts ?}` or `{numbers ?}` takes."""
+        return list(values) if self.binds_lists else msgspec.json.encode(list(values)).decode()
+
+    def quoted(self, name: str) -> str:
+        """A name that could be a word of the language."""
+        return f"{self.quote}{name}{self.quote}"
 
     def say(self, sql: str) -> str:
         """A query of ours in this database's words. A `?` never stands inside a text of ours."""
@@ -62,5 +75,7 @@ SQLITE: Final = Dialect(
     blob="CAST({} AS BLOB)",
     texts="(SELECT value FROM json_each(?))",
     numbers="(SELECT value FROM json_each(?))",
+    length="length(CAST({} AS BLOB))",
+    number="rowid",
     aside="+{}",  # https://sqlite.org/optoverview.html#disqualifying_where_clause_terms_using_unary_
 )

@@ -4,7 +4,7 @@ Writing is one verb, `commit`, and belongs to the checkpointer. Reading shows co
 a writer, and may be done by anyone on the loop's thread.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -25,6 +25,7 @@ from taskengine.model.records import (
 )
 from taskengine.model.states import BUCKETS, Bucket, InstanceState, TaskState
 from taskengine.store.batch import Batch
+from taskengine.store.lock import Holder
 
 __all__ = [
     "ALL_INSTANCES",
@@ -35,10 +36,14 @@ __all__ = [
     "Durability",
     "InstanceQuery",
     "Loaded",
+    "MoveNote",
     "OpenTasks",
+    "SchemaSteps",
     "Sight",
     "Store",
+    "StoreFigures",
     "StoreStatus",
+    "TableRows",
     "lower_ascii",
 ]
 
@@ -135,6 +140,70 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     size_bytes: int
     instances: Mapping[InstanceState, int]
+
+
+class SchemaSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Which steps of the schema a database has had.
+
+    found   number of the newest one, 0: it is new, or not there yet
+    steps   the names of all that this program knows, such as `0001_first`, by their numbers
+    holder  who has the database; None: nobody
+    """
+
+    found: int
+    steps: tuple[str, ...]
+    holder: Holder | None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return self.steps[self.found :]
+
+
+class TableRows(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows a table has. exact: they were counted, and not estimated from a part of them."""
+
+    table: str
+    rows: int
+    exact: bool
+
+
+class MoveNote(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a database has been filled from another one. Kept there, in the transaction that brings the rows.
+
+    source       address of the other one, without a password
+    epoch        of whoever had owned the other one last: another one says that somebody has owned it since
+    table        whose rows come now; empty: all are there, and are to be compared
+    after        the key of the last row that is here
+    rows         that are here, of all tables
+    finished_us  when both had been compared and were equal
+    """
+
+    source: str
+    epoch: int
+    started_us: Micros
+    table: str = ""
+    after: tuple[str | int, ...] | None = None
+    rows: int = 0
+    finished_us: Micros | None = None
+
+
+class StoreFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What whoever looks after a store wants to know.
+
+    kind    sqlite, postgresql, mysql or memory
+    steps   of the schema that this program knows
+    oldest  the instance that has been unfinished for longest
+    holder  who has the store; None: nobody
+    move    how it was filled from another database; None: it was not
+    """
+
+    kind: str
+    status: StoreStatus
+    steps: tuple[str, ...]
+    tables: Sequence[TableRows]
+    oldest: InstanceRow | None
+    holder: Holder | None
+    move: MoveNote | None = None
 
 
 class Store(Protocol):
@@ -328,6 +397,10 @@ class Store(Protocol):
 
     async def status(self) -> StoreStatus:
         """May be asked every few seconds: it counts in an index (SQLite: about 5 ms for 100,000 instances)."""
+        ...
+
+    async def figures(self) -> StoreFigures:
+        """More than that, for people: large tables are estimated."""
         ...
 
     async def note_address(self, address: str) -> None:

@@ -7,7 +7,7 @@ makes commits fail by wrapping `commit`, and crashes by taking a `snapshot` and 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -38,10 +38,14 @@ from taskengine.store.interface import (
     Loaded,
     OpenTasks,
     Sight,
+    StoreFigures,
     StoreStatus,
+    TableRows,
     lower_ascii,
 )
+from taskengine.store.lock import Holder
 from taskengine.store.memory_tables import Snapshot, apply, check, check_fit
+from taskengine.store.tables import TABLES
 
 __all__ = ["MemoryStore", "Snapshot"]
 
@@ -285,6 +289,18 @@ class MemoryStore:
         counts = Counter(row.state for row in self._tables().instances.values())
         return StoreStatus(address="memory://", schema=0, size_bytes=0, instances=dict(counts))
 
+    async def figures(self) -> StoreFigures:
+        rows = self._tables()
+        counts = {table.name: _rows_in(getattr(rows, _PLACES.get(table.name, table.name))) for table in TABLES}
+        return StoreFigures(
+            kind="memory",
+            status=await self.status(),
+            steps=(),
+            tables=[TableRows(table=name, rows=count, exact=True) for name, count in counts.items()],
+            oldest=min((row for row in rows.instances.values() if row.phase is not Phase.END), key=_age, default=None),
+            holder=None if self._read_only else Holder.here(),
+        )
+
     async def note_address(self, address: str) -> None:
         self._tables()
 
@@ -292,6 +308,15 @@ class MemoryStore:
         if not self._open:
             raise Unavailable("the store is not open")
         return self._rows
+
+
+_PLACES: Final = {"workflows": "current"}
+"""Names of our dictionaries where they are not those of the tables."""
+
+
+def _rows_in(table: Mapping[Any, Any]) -> int:
+    """Of a table, or of one that has a table for each instance."""
+    return sum(len(rows) if isinstance(rows, dict) else 1 for rows in table.values())
 
 
 class _Labelled(msgspec.Struct):

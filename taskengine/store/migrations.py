@@ -26,6 +26,7 @@ _APPLIED: Final = "SELECT number FROM schema_migrations ORDER BY number"
 _NEW_TABLE: Final = "CREATE TABLE "
 _NEW_INDEX: Final = "CREATE INDEX "
 _NEW_UNIQUE: Final = "CREATE UNIQUE INDEX "
+_NEW_VIEW: Final = "CREATE VIEW "
 _RECORD: Final = "INSERT INTO schema_migrations (number, name, at_us) VALUES (?, ?, ?)"
 
 
@@ -35,6 +36,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     name: str
     statements: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.number:04}_{self.name}"
 
 
 def load(folder: Traversable) -> tuple[Migration, ...]:
@@ -83,11 +88,10 @@ def refuse_newer(found: int, steps: Sequence[Migration]) -> None:
 
 
 def only_adds(steps: Sequence[Migration]) -> bool:
-    """Do these steps only make tables and indexes? Then a file that has not had them reads as one where the tables
-    are empty."""
-    return all(
-        statement.startswith((_NEW_TABLE, _NEW_INDEX, _NEW_UNIQUE)) for step in steps for statement in step.statements
-    )
+    """Do these steps only make tables, indexes and views? Then a file that has not had them reads as one where the
+    tables are empty. (The views are for people: no query of ours asks one.)"""
+    adding = (_NEW_TABLE, _NEW_INDEX, _NEW_UNIQUE, _NEW_VIEW)
+    return all(statement.startswith(adding) for step in steps for statement in step.statements)
 
 
 def stand_in(db: sqlite3.Connection, steps: Sequence[Migration]) -> None:

@@ -15,9 +15,9 @@ from asyncmy.errors import MySQLError
 
 from taskengine.clock import Clock
 from taskengine.errors import BatchRefused, StoreError, StoreLocked, StoreUnavailable
-from taskengine.store import codec
+from taskengine.store import codec, select
 from taskengine.store.batch import Batch
-from taskengine.store.mysql_batch import Statement, packets, statements
+from taskengine.store.mysql_batch import Statement, insert, packets, statements
 from taskengine.store.mysql_errors import (
     DEADLOCK,
     DUPLICATE,
@@ -30,6 +30,7 @@ from taskengine.store.mysql_errors import (
 )
 from taskengine.store.mysql_text import filled, literal
 from taskengine.store.reading import Look
+from taskengine.store.tables import Table
 
 __all__ = ["MySqlLink"]
 
@@ -148,6 +149,18 @@ class MySqlLink:
                 refused = await self._refusal(statement, exc, batch)
                 raise exc if refused is None else refused from exc
 
+    async def copy_in(self, table: Table, rows: Sequence[codec.Values], then: Sequence[select.Statement]) -> None:
+        names = (*table.columns, "number") if table.numbered else table.columns
+        noting = [Statement("frame", "", filled(sql, values).encode()) for sql, values in then]
+        whole = [_BEGIN, *insert(table.name, names, _as_it_is, [(row,) for row in rows]), *noting, _COMMIT]
+        parts = list(packets(whole, self.most_bytes))
+        with self._in_time(_WAIT_S):
+            for part in parts:
+                failed = await self._send(part)
+                if failed is not None:
+                    await self._roll_back()
+                    raise failed[1]
+
     async def _send(self, part: Sequence[Statement]) -> tuple[Statement, MySQLError] | None:
         """The statement that failed, and why; the server has left out those behind it."""
         statement = part[0]
@@ -219,3 +232,11 @@ def _transport(connection: Any) -> asyncio.WriteTransport | None:
     """asyncmy has no other way to its socket, and none to end a connection at once."""
     found: asyncio.WriteTransport | None = getattr(connection, "_transport", None)
     return found
+
+
+def _as_it_is(row: codec.Values) -> codec.Values:
+    return row
+
+
+_BEGIN: Final = Statement("frame", "", b"START TRANSACTION")
+_COMMIT: Final = Statement("frame", "", b"COMMIT")

@@ -1,6 +1,6 @@
 """From the address of a store to the store."""
 
-from typing import Final, assert_never, get_args
+from typing import TYPE_CHECKING, Final, assert_never, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -10,6 +10,9 @@ from taskengine.config.dsn import database_kind
 from taskengine.errors import InvalidConfiguration
 from taskengine.store.interface import DEFAULT_READERS, Durability, Store
 from taskengine.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from taskengine.store.served import Driver
 
 __all__ = ["open_store"]
 
@@ -26,6 +29,8 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     durability: Durability
     readers: int
+    partial: bool
+    locked: bool
 
 
 def open_store(
@@ -35,6 +40,8 @@ def open_store(
     read_only: bool = False,
     durability: Durability = "full",
     readers: int = DEFAULT_READERS,
+    partial: bool = False,
+    locked: bool = False,
 ) -> Store:
     """The store of an address; not opened yet, nothing is touched.
 
@@ -48,12 +55,14 @@ def open_store(
                 their order, and leaves a consistent store; it saves the fsync of each commit. MySQL and MariaDB
                 set this for the whole server: nothing is changed there, and `full` warns when less is set
     readers     how many reads may run at the same time, 1 to 64. Each has a connection and a thread
-    Both mean nothing in memory, and are checked all the same.
+    partial     also a database that a move has not finished filling; else opening one raises MoveUnfinished
+    locked      with read_only: take the owner's lock all the same, so that nobody writes meanwhile
+    Both `durability` and `readers` mean nothing in memory, and are checked all the same.
     Raises  InvalidConfiguration. No message repeats more of the address than its scheme, since a
             password may follow it.
     """
     _check(durability, readers)
-    options = _Options(read_only=read_only, durability=durability, readers=readers)
+    options = _Options(read_only=read_only, durability=durability, readers=readers, partial=partial, locked=locked)
     match database_kind(dsn):
         case "sqlite":
             return _sqlite_url(dsn, ambient, options) if "://" in dsn else _sqlite(dsn, ambient, options)
@@ -73,19 +82,28 @@ def open_store(
 def _postgresql(dsn: str, ambient: Ambient, options: _Options) -> Store:
     # Deferred: a driver is loaded when an address asks for it.
     from taskengine.store.postgresql import PostgresDriver
-    from taskengine.store.served import ServedStore
 
-    driver = PostgresDriver(dsn, ambient, durability=options.durability)
-    return ServedStore(driver, ambient, read_only=options.read_only, readers=options.readers)
+    return _served(PostgresDriver(dsn, ambient, durability=options.durability), ambient, options)
 
 
 def _mysql(dsn: str, ambient: Ambient, options: _Options) -> Store:
     # Deferred, as above.
     from taskengine.store.mysql import MySqlDriver
+
+    return _served(MySqlDriver(dsn, ambient, durability=options.durability), ambient, options)
+
+
+def _served(driver: "Driver", ambient: Ambient, options: _Options) -> Store:
     from taskengine.store.served import ServedStore
 
-    driver = MySqlDriver(dsn, ambient, durability=options.durability)
-    return ServedStore(driver, ambient, read_only=options.read_only, readers=options.readers)
+    return ServedStore(
+        driver,
+        ambient,
+        read_only=options.read_only,
+        readers=options.readers,
+        partial=options.partial,
+        locked=options.locked,
+    )
 
 
 def _check(durability: object, readers: object) -> None:
@@ -123,4 +141,6 @@ def _sqlite(path: str, ambient: Ambient, options: _Options, *, allow_network: bo
         durability=options.durability,
         readers=options.readers,
         allow_network=allow_network,
+        partial=options.partial,
+        locked=options.locked,
     )

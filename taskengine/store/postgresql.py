@@ -29,7 +29,9 @@ from taskengine.store.migrations import Migration, refuse_newer
 from taskengine.store.postgresql_batch import arguments
 from taskengine.store.queries import queries
 from taskengine.store.reading import Look
+from taskengine.store.select import Statement
 from taskengine.store.served import Link, Purpose
+from taskengine.store.tables import Table
 
 __all__ = ["POSTGRESQL", "PostgresDriver", "translate"]
 
@@ -46,6 +48,7 @@ POSTGRESQL: Final = Dialect(
     aside="({} || '')",
     legs_apart=True,
     holds_nul=False,
+    length="octet_length({})",
 )
 LANES: Final = 2
 _SQL: Final = {name: POSTGRESQL.marked(sql) for name, sql in queries(POSTGRESQL).items()}
@@ -215,6 +218,28 @@ class _PostgresLink:
                 raise
             await self._execute("COMMIT", None)
         return found
+
+    async def copy_in(self, table: Table, rows: Sequence[codec.Values], then: Sequence[Statement]) -> None:
+        """COPY, and behind it the counter of a table's own numbers, which has to go on after the largest."""
+        places = ", ".join(POSTGRESQL.quoted(name) for name in table.places(POSTGRESQL))
+        with self._in_time():
+            await self._execute("BEGIN", None)
+            try:
+                if rows:
+                    await self._copy(f"COPY {table.name} ({places}) FROM STDIN", rows)
+                if rows and table.numbered:
+                    await self._execute(_SQL["count_on"], (table.name, table.name, max(row[-1] for row in rows)))
+                for sql, values in then:
+                    await self._execute(sql, values)
+                await self._execute("COMMIT", None)
+            except BaseException:
+                await self._roll_back()
+                raise
+
+    async def _copy(self, sql: str, rows: Sequence[codec.Values]) -> None:
+        async with self._cursor.copy(sql) as copy:
+            for row in rows:
+                await copy.write_row(row)
 
     async def transact(self, statements: Sequence[tuple[str, Sequence[object] | None]]) -> None:
         with self._in_time():

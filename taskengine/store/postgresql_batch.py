@@ -83,12 +83,9 @@ def _list(
         raise BatchRefused(table, "unfit", str(exc)) from exc
 
 
-_IDENTITY: Final = frozenset({"id", "instance_id", "workflow_id", "version", "idempotency_key"})
-
-
 def _without_nul(row: dict[str, Any]) -> dict[str, Any]:
     """A text of PostgreSQL cannot have U+0000. In what people read U+FFFD takes its place; no name is changed."""
     return {
-        name: value.replace("\0", "\ufffd") if isinstance(value, str) and name not in _IDENTITY else value
+        name: value.replace("\0", "\ufffd") if isinstance(value, str) and name not in columns.IDENTITY else value
         for name, value in row.items()
     }

@@ -71,8 +71,7 @@ class Reading(ABC):
         self._sql: Mapping[str, str] = {name: dialect.marked(sql) for name, sql in self._words.items()}
 
     def _list(self, values: Collection[str] | Collection[int]) -> object:
-        """As one value for `{texts ?}` or `{numbers ?}`."""
-        return list(values) if self._dialect.binds_lists else msgspec.json.encode(list(values)).decode()
+        return self._dialect.listed(values)
 
     def _askable(self, values: Sequence[object]) -> codec.Values | None:
         """The values as the driver takes them; None: no row can hold such a text."""

@@ -13,16 +13,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, Protocol, TypeVar
 
+import msgspec
+
 from taskengine.ambient import Ambient
 from taskengine.errors import StoreError, StoreLocked, StoreUnavailable, Unavailable
 from taskengine.store import codec
 from taskengine.store.batch import Batch
 from taskengine.store.dialect import Dialect
-from taskengine.store.interface import StoreStatus
+from taskengine.store.interface import MoveNote, StoreStatus
 from taskengine.store.lock import Holder
 from taskengine.store.migrations import Migration, load, refuse_newer
 from taskengine.store.queries import folder
-from taskengine.store.reading import Look, Reading
+from taskengine.store.reading import Look
+from taskengine.store.select import Statement
+from taskengine.store.sql_store import SqlStore, read_move, refuse_older, refuse_unfinished
+from taskengine.store.tables import TABLES, Table
 
 __all__ = ["Driver", "Link", "Purpose", "ServedStore"]
 
@@ -46,6 +51,7 @@ class Link(Protocol):
     rows     of one query, outside of any transaction
     see      the look's questions in one read-only transaction
     commit   see `interface.Store.commit`
+    copy_in  rows as `pages.page` gives them, then these statements, in one transaction
     """
 
     @property
@@ -59,6 +65,10 @@ class Link(Protocol):
     async def see(self, look: Look[_T]) -> _T: ...
 
     async def commit(self, batch: Batch) -> None: ...
+
+    async def copy_in(self, table: Table, rows: Sequence[codec.Values], then: Sequence[Statement]) -> None:
+        """Raises StoreError when a row does not fit."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -150,17 +160,29 @@ class _Seat:
             await self._drop()
 
 
-class ServedStore(Reading):
+class ServedStore(SqlStore):
     """See `interface.Store`.
 
     driver     of the kind of server
     read_only  no lock and no writing: beside the process that owns the database
     readers    links that read; so many reads run at the same time
+    partial    open also a database that a move has not finished filling
+    locked     with read_only: take the lock all the same, so that nobody writes meanwhile
     """
 
-    def __init__(self, driver: Driver, ambient: Ambient, *, read_only: bool, readers: int) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        ambient: Ambient,
+        *,
+        read_only: bool,
+        readers: int,
+        partial: bool = False,
+        locked: bool = False,
+    ) -> None:
         super().__init__(driver.dialect)
-        self._driver, self._ambient, self._read_only = driver, ambient, read_only
+        self._driver, self._ambient = driver, ambient
+        self._read_only, self._partial, self._locked = read_only, partial, locked
         self._lanes = [self._seat("lane" if n else "owner") for n in range(driver.lanes)]
         self._readers = [self._seat("reader") for _ in range(readers)]
         self._address = ""
@@ -175,6 +197,10 @@ class ServedStore(Reading):
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def address(self) -> str:
+        return self._driver.address
 
     @property
     def lanes(self) -> int:
@@ -203,22 +229,22 @@ class ServedStore(Reading):
             if dead is not None:
                 await self._driver.bury(link, dead)
             if purpose == "owner" and not await self._driver.lock(link):
-                raise StoreLocked(self._driver.address, await self._holder(link))
+                raise StoreLocked(self._driver.address, str(await self._noted(link)))
         except BaseException:
             await link.close()
             raise
         return link
 
-    async def _holder(self, link: Link) -> str:
+    async def _noted(self, link: Link) -> Holder:
         """Who says to have the lock; a database that is being made says nothing yet."""
-        if not await self._driver.applied(link):
-            return str(Holder())
-        return ", ".join([str(Holder.read(note.encode())) for (note,) in await link.rows(self._sql["read_holder"], ())])
+        notes = await link.rows(self._sql["read_holder"], ()) if await self._driver.applied(link) else ()
+        return next((Holder.read(note.encode()) for (note,) in notes), Holder())
 
     async def _open_writing(self) -> None:
         steps, now_us = load(folder(self._dialect.name)), self._ambient.clock.now_us()
         async with self._lanes[0].taken() as link:
             self._schema = await self._driver.migrate(link, steps, now_us)
+            await self._refuse_unfinished(link)
             await link.rows(self._sql["advance_epoch"], (Holder.here(host=_here()).note(),))
             ((epoch,),) = await link.rows(self._sql["read_epoch"], ())
             await link.rows(self._sql["forget_epochs"], (epoch,))
@@ -226,14 +252,19 @@ class ServedStore(Reading):
 
     async def _open_reading(self) -> None:
         steps = load(folder(self._dialect.name))
+        if self._locked:
+            async with self._lanes[0].taken():
+                pass  # the link stays, and the lock on it
         async with self._readers[0].taken() as link:
             self._schema = await self._driver.applied(link)
         refuse_newer(self._schema, steps)
-        if self._schema < len(steps):
-            raise StoreError(
-                f"{self._driver.address} has schema {self._schema} and this program reads {len(steps)}; "
-                "open it for writing once"
-            )
+        refuse_older(self.address, self._schema, steps)
+        async with self._readers[0].taken() as link:
+            await self._refuse_unfinished(link)
+
+    async def _refuse_unfinished(self, link: Link) -> None:
+        if not self._partial:
+            refuse_unfinished(self.address, await link.see(read_move(self._sql["read_move"])))
 
     async def close(self) -> None:
         async with self._closing, AsyncExitStack() as last_first:
@@ -303,6 +334,36 @@ class ServedStore(Reading):
 
     async def _see(self, look: Callable[[], Look[_T]], *, quick: bool = False) -> _T:
         return await self._read(lambda link: link.see(look()))
+
+    # -- for whoever looks after it --------------------------------------------------------------------------------
+
+    async def _outline(self) -> tuple[int, Holder | None]:
+        if self._is_open:
+            return await self._read(self._look_outside)
+        link = await self._driver.connect("reader")
+        try:
+            return await self._look_outside(link)
+        finally:
+            await link.close()
+
+    async def _look_outside(self, link: Link) -> tuple[int, Holder | None]:
+        found = await self._driver.applied(link)
+        ((locked,),) = await link.rows(self._sql["is_locked"], ())
+        return found, await self._noted(link) if locked else None
+
+    async def copy_in(self, table: Table, rows: Sequence[codec.Values], note: MoveNote) -> None:
+        async with self._lanes[0].taken() as link:
+            await link.copy_in(table, rows, self._noting(note))
+
+    async def note_move(self, note: MoveNote) -> None:
+        async with self._lanes[0].taken() as link:
+            await link.copy_in(TABLES[0], (), self._noting(note))
+
+    def _noting(self, note: MoveNote) -> Sequence[Statement]:
+        if not self._epoch:
+            raise Unavailable(f"{self.address} is not open for writing")
+        text = msgspec.json.encode(note).decode()
+        return (self._sql["forget_move"], []), (self._sql["note_move"], [text])
 
     async def status(self) -> StoreStatus:
         counts, size = await self._count_by_state(), await self._few("size")

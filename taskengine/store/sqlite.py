@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
+
 from taskengine.ambient import Ambient
 from taskengine.errors import InvalidConfiguration, StoreError, Unavailable
 from taskengine.store import codec, migrations, place
@@ -21,13 +23,17 @@ from taskengine.store.dialect import SQLITE
 from taskengine.store.interface import (
     DEFAULT_READERS,
     Durability,
+    MoveNote,
     StoreStatus,
 )
-from taskengine.store.lock import FileLock
+from taskengine.store.lock import FileLock, Holder, holder_of, is_locked
+from taskengine.store.pages import insertion
 from taskengine.store.queries import folder
-from taskengine.store.reading import Look, Reading
+from taskengine.store.reading import Look
+from taskengine.store.sql_store import SqlStore, read_move, refuse_older, refuse_unfinished
 from taskengine.store.sqlite_batch import apply
 from taskengine.store.sqlite_thread import WorkThread, translate
+from taskengine.store.tables import Table
 
 __all__ = ["SqliteStore"]
 
@@ -37,16 +43,18 @@ LOG_LIMIT_BYTES: Final = 16 << 20
 """Above this the log is copied into the database file. Its room is kept: overwriting syncs faster than growing."""
 
 
-class SqliteStore(Reading):
+class SqliteStore(SqlStore):
     """See `interface.Store`.
 
     path           of the database file; it and its folder are made when missing, unless read_only
     read_only      no lock and no writing: any process may read beside the one that owns the file
+    locked         with the lock all the same, so that nobody writes meanwhile
     durability     full: a commit is on the disk when it returns. normal: it is with the operating system, which
                    writes it soon; a dying process loses nothing, a power cut may lose the last commits, and what
                    stays is consistent. Saves the fsync of each commit
     readers        connections, and so threads, that read; so many reads run at the same time
     allow_network  trust the locks of a network file system
+    partial        open also a file that a move has not finished filling
     """
 
     def __init__(
@@ -58,11 +66,14 @@ class SqliteStore(Reading):
         durability: Durability = "full",
         readers: int = DEFAULT_READERS,
         allow_network: bool = False,
+        partial: bool = False,
+        locked: bool = False,
     ) -> None:
         super().__init__(SQLITE)
         self.path = place.resolve(path)
         self._ambient = ambient
-        self._read_only, self._allow_network = read_only, allow_network
+        self._read_only, self._locked = read_only, locked or not read_only
+        self._allow_network, self._partial = allow_network, partial
         self._synchronous = _SYNCHRONOUS[durability]
         self._lock = FileLock(self.path)
         self._log_path = self.path.with_name(self.path.name + "-wal")
@@ -78,6 +89,10 @@ class SqliteStore(Reading):
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def address(self) -> str:
+        return f"sqlite://{self.path}"
 
     @property
     def lanes(self) -> int:
@@ -106,22 +121,29 @@ class SqliteStore(Reading):
             raise
 
     async def _open_writing(self) -> None:
-        try:
-            place.make_file(self.path)
-            self._lock.acquire()
-        except OSError as exc:
-            raise InvalidConfiguration(f"{self.path}: {exc.strerror}") from exc
+        self._take_lock()
         await self._writer.open()
         await self._writer.run(lambda db: _set_up_writer(db, self._synchronous))
         steps, now_us = migrations.load(folder("sqlite")), self._ambient.clock.now_us()
         self._schema = await self._writer.run(lambda db: migrations.migrate(db, steps, now_us))
+        await self._writer.run(self._refuse_unfinished)
         self._epoch = await self._writer.run(self._take_epoch)
         for reader in self._readers:
             await reader.open()
 
+    def _take_lock(self) -> None:
+        try:
+            if not self._read_only:
+                place.make_file(self.path)
+            self._lock.acquire()
+        except OSError as exc:
+            raise InvalidConfiguration(f"{self.path}: {exc.strerror}") from exc
+
     async def _open_reading(self) -> None:
         if not self.path.exists():
             raise InvalidConfiguration(f"{self.path}: there is no such database")
+        if self._locked:
+            self._take_lock()
         steps = migrations.load(folder("sqlite"))
         for reader in self._readers:
             await reader.open()
@@ -129,11 +151,14 @@ class SqliteStore(Reading):
         migrations.refuse_newer(self._schema, steps)
         missing = steps[self._schema :]
         if not self._schema or not migrations.only_adds(missing):
-            raise StoreError(
-                f"{self.path} has schema {self._schema} and this program reads {len(steps)}; open it for writing once"
-            )
+            refuse_older(self.address, self._schema, steps)
         for reader in self._readers:
             await reader.run(lambda db: migrations.stand_in(db, missing))
+        await self._readers[0].run(self._refuse_unfinished)
+
+    def _refuse_unfinished(self, db: sqlite3.Connection) -> None:
+        if not self._partial:
+            refuse_unfinished(self.address, _answer(db, read_move(self._sql["read_move"])))
 
     def _take_epoch(self, db: sqlite3.Connection) -> int:
         db.execute("BEGIN IMMEDIATE")
@@ -231,10 +256,48 @@ class SqliteStore(Reading):
     async def _see(self, look: Callable[[], Look[_T]], *, quick: bool = False) -> _T:
         return await (self._look if quick else self._read)(lambda db: _answer(db, look()))
 
+    # -- for whoever looks after it -------------------------------------------------------------------------------
+
+    async def _outline(self) -> tuple[int, Holder | None]:
+        holder = holder_of(self.path) if is_locked(self.path) else None
+        if self._is_open or not self.path.exists():
+            return self._schema, holder
+        looker = WorkThread(self.path, read_only=True)
+        await looker.open()
+        try:
+            return await looker.run(migrations.applied), holder
+        finally:
+            await looker.close()
+
+    async def copy_in(self, table: Table, rows: Sequence[codec.Values], note: MoveNote) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                db.executemany(insertion(self._dialect, table), rows)
+            except sqlite3.IntegrityError as exc:
+                raise StoreError(f"{self.address} cannot hold a row of {table.name}: {exc}") from exc
+            self._write_note(db, note)
+
+        await self._as_owner(work)
+
+    async def note_move(self, note: MoveNote) -> None:
+        await self._as_owner(lambda db: self._write_note(db, note))
+
+    def _write_note(self, db: sqlite3.Connection, note: MoveNote) -> None:
+        db.execute(self._sql["forget_move"])
+        db.execute(self._sql["note_move"], (msgspec.json.encode(note).decode(),))
+
+    async def _as_owner(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """One transaction of the writer; the log is kept short, as behind every commit."""
+        if not self._epoch:
+            raise Unavailable(f"{self.address} is not open for writing")
+        await self._writer.run(work)
+        await self._writer.run(self._bound_log)
+
     async def status(self) -> StoreStatus:
         counts = await self._count_by_state()
         size = sum(_size(path) for path in (self.path, self._log_path))
-        return StoreStatus(address=f"sqlite://{self.path}", schema=self._schema, size_bytes=size, instances=counts)
+        return StoreStatus(address=self.address, schema=self._schema, size_bytes=size, instances=counts)
 
 
 _FSYNC_FAILED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})

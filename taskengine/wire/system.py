@@ -6,11 +6,16 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "DatabaseBody",
+    "FilledBody",
     "FunctionBody",
     "HealthBody",
+    "HolderBody",
     "NodeBody",
+    "OldestBody",
     "Scope",
     "StatusBody",
+    "TableBody",
     "TokenBody",
     "TokenCreated",
     "TokenRequest",
@@ -84,6 +89,65 @@ class StatusBody(msgspec.Struct, frozen=True, kw_only=True):
     actors: int
     stream_clients: int
     loop_lag_s: float
+
+
+class TableBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows a table has. `exact` false: estimated from a part of them."""
+
+    name: str
+    rows: int
+    exact: bool
+
+
+class OldestBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The instance that has been unfinished for longest."""
+
+    id: str
+    workflow_id: str
+    status: str
+    created_at: datetime
+
+
+class HolderBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has a database; `host` is empty for this machine, `address` where it serves none."""
+
+    pid: int
+    host: str
+    address: str
+
+
+class FilledBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The move that has filled a database; `finished_at` null: it has not come to its end."""
+
+    source: str
+    started_at: datetime
+    finished_at: datetime | None
+    rows: int
+
+
+class DatabaseBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A database as whoever looks after it sees it.
+
+    kind           sqlite, postgresql, mysql or memory
+    address        without a password
+    schema         number of the newest step that it has had
+    missing_steps  what this program would do to it before it used it
+    size_bytes, instances, tables
+                   null where its schema is too old to be read
+    holder         null: nobody has it
+    filled_from    null: no move has filled it
+    """
+
+    kind: str
+    address: str
+    schema: int
+    missing_steps: list[str]
+    size_bytes: int | None = None
+    instances: dict[str, int] | None = None
+    tables: list[TableBody] | None = None
+    oldest_unfinished: OldestBody | None = None
+    holder: HolderBody | None = None
+    filled_from: FilledBody | None = None
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ SOURCES: Final = sorted(REPOSITORY.glob("taskengine/**/*.py"))
 FENCE: Final = re.compile(r"^ *```(\w*)[^\n`]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE: Final = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 CALL: Final = re.compile(r"(?:^|(?<=[\s(/`]))taskengine +((?:[a-z]|-).*)")
-GROUPS: Final = frozenset({"workflow", "instance", "function", "node", "token", "config", "server"})
+GROUPS: Final = frozenset({"workflow", "instance", "function", "node", "token", "config", "server", "db"})
 END_OF_COMMAND: Final = frozenset({"#", "|", ">", ">>", "<", "&&", "||", ";", "&"})
 TABLE: Final = re.compile(r"^\| (?:`taskengine (\w+) …`|command|others) \|.*\n\|[-|]+\n((?:\|.*\n)+)", re.MULTILINE)
 
@@ -80,6 +80,7 @@ def fault_of(words: str) -> str:
 
 def split(words: str) -> list[str]:
     found = []
+    words = re.sub(r"\$\{[^}]*\}", "x", words)  # of a shell or of ours: a part of a word
     for word in shlex.split(re.sub(r"[\[\]…]|\$\(|`.*|\{[^}]*\}", " ", words.replace("'", "")), posix=False):
         if word in END_OF_COMMAND:
             break

@@ -1,6 +1,5 @@
 """The database and the folder around it: permissions, file system, room, lock, schema, integrity."""
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -13,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from taskengine.cli.doctor.finding import Finding, fail, ok, warn
 from taskengine.clock import Clock, Micros
 from taskengine.errors import SchemaTooNew, TaskEngineError
-from taskengine.store.lock import holder_of
+from taskengine.store.lock import holder_of, is_locked
 from taskengine.store.migrations import applied, load, refuse_newer
 from taskengine.store.place import mount_type, network_type
 from taskengine.store.queries import folder
@@ -116,7 +115,7 @@ def _unreadable(path: Path, error: Exception) -> Finding:
 
 def _check_lock(path: Path) -> Finding:
     holder = holder_of(path)
-    if not _is_locked(path):
+    if not is_locked(path):
         return ok("database lock", "free")
     if holder.address:
         return ok("database lock", f"held by the server at {holder.address} (pid {holder.pid})")
@@ -125,21 +124,6 @@ def _check_lock(path: Path) -> Finding:
         f"held by another process ({holder})",
         "a server on this database cannot start until that process ends",
     )
-
-
-def _is_locked(path: Path) -> bool:
-    """Asked with a shared lock, which is given back at once: two doctors do not see each other."""
-    try:
-        fd = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _check_schema(db: sqlite3.Connection) -> Finding:

@@ -10,6 +10,7 @@ import msgspec
 from taskengine.cli.live.watching import Feed
 from taskengine.cli.options import EngineOptions
 from taskengine.wire import (
+    DatabaseBody,
     ExecuteReply,
     FunctionBody,
     InstanceBody,
@@ -155,6 +156,8 @@ class Target(Protocol):
         ...
 
     def nodes(self) -> list[NodeBody]: ...
+
+    def database(self) -> DatabaseBody: ...
 
     def tokens(self) -> list[TokenBody]: ...
 

@@ -24,6 +24,7 @@ from taskengine.api.shapes import (
     workflow_summary,
 )
 from taskengine.api.stream.frames import event_frames, time_of
+from taskengine.cli.local.databases import describe
 from taskengine.cli.local.definitions import known_jobs, read_content
 from taskengine.cli.local.finding import find_instance, list_instances
 from taskengine.cli.local.goingon import go_on, tries_allowed
@@ -50,6 +51,7 @@ from taskengine.model.states import InstanceState
 from taskengine.store.interface import InstanceQuery
 from taskengine.telemetry.logs import set_up_logging
 from taskengine.wire import (
+    DatabaseBody,
     FunctionBody,
     InstanceBody,
     InstanceDetail,
@@ -258,6 +260,9 @@ class Machine:
 
     def nodes(self) -> list[NodeBody]:
         self._need_server("node list")
+
+    def database(self) -> DatabaseBody:
+        return asyncio.run(describe(self._database("db status"), self._ambient))
 
     def tokens(self) -> list[TokenBody]:
         async def ask() -> list[TokenBody]:

@@ -25,6 +25,7 @@ from taskengine.errors import (
 )
 from taskengine.model.states import InstanceState
 from taskengine.wire import (
+    DatabaseBody,
     ExecuteReply,
     FunctionBody,
     InstanceBody,
@@ -231,6 +232,9 @@ class Remote:
 
     def nodes(self) -> list[NodeBody]:
         return self._client.nodes()
+
+    def database(self) -> DatabaseBody:
+        return self._client.database()
 
     def tokens(self) -> list[TokenBody]:
         return self._client.tokens()

@@ -136,3 +136,12 @@ SELECT instance_id, ordinal, name, digest, size, at_us FROM artifacts WHERE inst
 
 -- name: known_digests
 SELECT DISTINCT digest FROM artifacts WHERE digest IN {texts ?};
+
+-- name: read_move
+SELECT note FROM moves WHERE id = 'local';
+
+-- name: forget_move
+DELETE FROM moves WHERE id = 'local';
+
+-- name: note_move
+INSERT INTO moves (id, note) VALUES ('local', ?);

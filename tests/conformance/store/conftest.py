@@ -179,6 +179,10 @@ class Rows:
         return AttemptRow(**{"ordinal": ordinal, "attempt": attempt, "run": 1, "outcome": Outcome.FAIL, **values})
 
     @staticmethod
+    def command(command_id: str = "c", **values: Any) -> CommandRow:
+        return CommandRow(**{"id": command_id, "kind": "pause", **values})
+
+    @staticmethod
     def definition(version: str = "v", workflow_id: str = "w", **values: Any) -> DefinitionRow:
         return DefinitionRow(
             **{"workflow_id": workflow_id, "version": version, "canonical": b"{}", "created_us": 1, **values}

@@ -381,7 +381,9 @@ def test_a_migration_that_was_killed_anywhere_is_resumed() -> None:
         done = _migrate(dsn, 0)
         assert done.returncode == 0, done.stderr
         assert _schema(dsn) == expected
-        assert ask(dsn, "SELECT number, at_us FROM taskengine_migrations ORDER BY number")[0] == [(step.number, 5) for step in load(folder("mysql"))]
+        assert ask(dsn, "SELECT number, at_us FROM taskengine_migrations ORDER BY number")[0] == [
+            (step.number, 5) for step in load(folder("mysql"))
+        ]
 
 
 def _step(number: int, *statements: str) -> Migration:

@@ -18,6 +18,17 @@ SELECT set_config(name, value, false) FROM (VALUES
 -- name: lock
 SELECT pg_advisory_lock(hashtextextended('taskengine ' || current_schema(), 0));
 
+-- name: is_locked
+SELECT EXISTS (
+    SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (classid::bigint << 32) | objid::bigint = hashtextextended('taskengine ' || current_schema(), 0)
+);
+
+-- name: count_on
+-- The numbers that a table gives its rows go on after this one.
+SELECT setval(pg_get_serial_sequence(?, 'number'), greatest(nextval(pg_get_serial_sequence(?, 'number')), ?));
+
 -- name: our_tables
 SELECT count(*), count(*) FILTER (WHERE relname = 'taskengine_migrations') FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
