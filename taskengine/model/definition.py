@@ -19,12 +19,14 @@ __all__ = [
     "Executor",
     "OnFailure",
     "ParamSpec",
+    "Retention",
     "RetryPolicy",
     "TaskSpec",
     "Trigger",
     "WorkflowDefinition",
     "canonical_form",
     "decode_canonical",
+    "retention_of",
     "version_of",
 ]
 
@@ -86,6 +88,25 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         _use_defaults(self, ("interval_us", "backoff", "jitter"))
 
 
+class Retention(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long an instance is kept after its end. None: for ever. UNSET: not said, somebody else decides.
+
+    success  if it ended as Success
+    failed   if it ended in any other way
+    """
+
+    success_us: Micros | msgspec.UnsetType | None = msgspec.UNSET
+    failed_us: Micros | msgspec.UnsetType | None = msgspec.UNSET
+
+    def over(self, other: "Retention") -> "Retention":
+        """Both together: `other` where this one says nothing."""
+        unset = msgspec.UNSET
+        return Retention(
+            success_us=other.success_us if self.success_us is unset else self.success_us,
+            failed_us=other.failed_us if self.failed_us is unset else self.failed_us,
+        )
+
+
 PARAM_TYPES: Final = ("any", "string", "integer", "number", "boolean", "array", "object")
 
 
@@ -140,6 +161,7 @@ class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_default
     max_concurrent_tasks: int | None = None
     timeout_us: Micros | None = None
     on_failure: OnFailure = OnFailure.STOP
+    retention: Retention | None = None
 
     @property
     def title(self) -> str:
@@ -159,6 +181,20 @@ def canonical_form(definition: WorkflowDefinition) -> bytes:
 def decode_canonical(data: bytes) -> WorkflowDefinition:
     """The definition that `canonical_form` wrote. Unknown keys are passed over: a newer program may have written it."""
     return _DECODER.decode(data)
+
+
+class _Kept(msgspec.Struct):
+    """The one part of a canonical definition that says how long instances are kept."""
+
+    retention: Retention | None = None
+
+
+_KEPT: Final = msgspec.json.Decoder(_Kept)
+
+
+def retention_of(canonical: bytes) -> Retention | None:
+    """The same as `decode_canonical(canonical).retention`, without making all the rest."""
+    return _KEPT.decode(canonical).retention
 
 
 def version_of(canonical: bytes) -> Version:

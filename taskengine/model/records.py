@@ -13,6 +13,7 @@ from taskengine.model.label import Label
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState, public_state
 
 __all__ = [
+    "Aged",
     "ArtifactRow",
     "AttemptRow",
     "CommandRow",
@@ -22,11 +23,13 @@ __all__ = [
     "FunctionRow",
     "InstanceChange",
     "InstanceGuard",
+    "InstanceRemoval",
     "InstanceRow",
     "LogBatch",
     "LogRow",
     "Outcome",
     "ParkKind",
+    "Sweep",
     "TaskChange",
     "TaskFailure",
     "TaskGuard",
@@ -115,6 +118,22 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def state(self) -> InstanceState:
         return public_state(self.phase, self.hold, self.final)
+
+
+class Aged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """As much of an instance as its age is judged by.
+
+    keyed  it has an idempotency key
+    """
+
+    id: InstanceId
+    workflow_id: WorkflowId
+    version: Version
+    run: int
+    state: InstanceState
+    created_us: Micros
+    finished_us: Micros | None
+    keyed: bool
 
 
 class InstanceGuard(msgspec.Struct, frozen=True, gc=False):
@@ -244,6 +263,34 @@ class WorkflowRemoval(msgspec.Struct, frozen=True, kw_only=True):
     workflow_id: WorkflowId
 
 
+class InstanceRemoval(msgspec.Struct, frozen=True, kw_only=True):
+    """An ended instance is taken away: from this commit on nobody sees it, and its idempotency key is free.
+
+    Its own row is all that goes here, so that this is quick whatever the instance has done; it is noted as removed, and
+    sweeps delete the rest. Nobody may write to it any more.
+
+    run  in which it must still be ended; where a retry came first the removal is refused
+    """
+
+    instance_id: InstanceId
+    run: int
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete a slice of what removed instances have left behind: tasks, attempts, events, commands, log lines.
+
+    Which of them is the store's choice, among those that were removed by an earlier batch. The first event of an
+    instance goes last, together with the note that it was removed: as long as anything of it is there, an instance of
+    the same id is refused. With nothing to delete it does nothing.
+
+    instances  of so many of them at most
+    rows       so many of their rows at most, not counting that last event and the note
+    """
+
+    instances: int
+    rows: int
+
+
 class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line that a task's attempt wrote; unique by (instance, id).
 
@@ -311,5 +358,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return 1 + (self.instance is not None) + len(self.tasks) + len(self.attempts) + len(self.commands)
 
 
-Write = Decision | DefinitionRow | FunctionRow | LogBatch | TokenRow | WorkflowRemoval
+Write = Decision | DefinitionRow | FunctionRow | InstanceRemoval | LogBatch | Sweep | TokenRow | WorkflowRemoval
 """What the checkpointer takes."""

@@ -21,8 +21,10 @@ from taskengine.model.records import (
     FunctionRow,
     InstanceChange,
     InstanceGuard,
+    InstanceRemoval,
     LogBatch,
     LogRow,
+    Sweep,
     TaskChange,
     TaskRow,
     TokenRow,
@@ -43,6 +45,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     artifacts            those that the results of `tasks` name
     removals             workflows that have no current version after this batch, whatever `definitions` says: where a
                          definition was saved after the removal, there is none here
+    instance_removals    of instances as the batch leaves them: they come behind its changes
+    sweep                done last
     """
 
     epoch: int
@@ -60,10 +64,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Sequence[TokenRow] = ()
     removals: Sequence[WorkflowId] = ()
     artifacts: Sequence[ArtifactRow] = ()
+    instance_removals: Sequence[InstanceRemoval] = ()
+    sweep: Sweep | None = None
 
     @property
     def rows(self) -> int:
-        """Without the row of the batch itself."""
+        """Without the row of the batch itself, and without what a sweep deletes."""
         return (
             len(self.definitions)
             + len(self.functions)
@@ -76,6 +82,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             + len(self.tokens)
             + len(self.removals)
             + len(self.artifacts)
+            + len(self.instance_removals)
         )
 
 
@@ -83,10 +90,11 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
     """One batch out of writes in the order of their saves.
 
     Several changes of one row become one: the first `expect`, the last row; a result or error that the last row
-    leaves UNSET is that of the one before. Of a token, and of a workflow's removal and its definitions, the last
-    write counts.
+    leaves UNSET is that of the one before. Of a token, of sweeps, and of a workflow's removal and its definitions, the
+    last write counts.
     Raises BatchRefused when a change does not expect what the change before it makes: applied one by one, the
-    second of them would be refused too.
+    second of them would be refused too. And when an instance changes or goes once more behind its removal, which a
+    batch puts behind all changes.
     """
     definitions: list[DefinitionRow] = []
     functions: dict[str, FunctionRow] = {}
@@ -98,11 +106,15 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
     logs: list[LogRow] = []
     tokens: dict[str, TokenRow] = {}
     removals: dict[WorkflowId, None] = {}
+    instance_removals: dict[InstanceId, InstanceRemoval] = {}
+    sweep: Sweep | None = None
     for write in writes:
         if type(write) is Decision:
             owner = write.instance_id
             events.append(write.event)
             if (step := write.instance) is not None:
+                if owner in instance_removals:
+                    raise BatchRefused("instances", "moved")
                 before = instances.get(owner)
                 instances[owner] = step if before is None else _join_instance(before, step)
             for change in write.tasks:
@@ -124,6 +136,12 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
             removals[write.workflow_id] = None
         elif type(write) is TokenRow:
             tokens[write.id] = write
+        elif type(write) is InstanceRemoval:
+            if write.instance_id in instance_removals:
+                raise BatchRefused("instances", "moved")
+            instance_removals[write.instance_id] = write
+        elif type(write) is Sweep:
+            sweep = write
         else:
             raise TypeError(f"not a write: {type(write).__name__}")
     artifacts = [
@@ -146,6 +164,8 @@ def merge(writes: Sequence[Write], *, epoch: int, lane: int, number: int, acknow
         logs=logs,
         tokens=list(tokens.values()),
         removals=list(removals),
+        instance_removals=list(instance_removals.values()),
+        sweep=sweep,
         artifacts=artifacts,
     )
 

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from taskengine.ambient import Ambient
 from taskengine.model.ids import InstanceId
-from taskengine.model.records import Decision, LogBatch, LogRow, Write
+from taskengine.model.records import Decision, InstanceRemoval, LogBatch, LogRow, Write
 from taskengine.store.interface import Store
 from taskengine.store.lane import Ack, Lane
 
@@ -87,14 +87,14 @@ class Checkpointer:
         """Commit `write` soon. Never blocks; the ack comes in a later turn of the loop, on each lane in the order of
         the saves.
 
-        A decision goes on its instance's lane, and so does a log line: whoever sees an instance's end has seen what
-        was logged before it. Everything else goes on the first lane.
+        A decision goes on its instance's lane, and so do its removal and log lines: whoever sees an instance's end has
+        seen what was logged before it. Everything else goes on the first lane.
 
         beside  on the lane of this instance, ahead of what is saved for it next
         """
         if self._only is not None:
             self._only.save(write, ack)
-        elif type(write) is Decision:
+        elif type(write) is Decision or type(write) is InstanceRemoval:
             self._lanes[self.lane_of(write.instance_id)].save(write, ack)
         elif type(write) is LogBatch:
             self._save_lines(write, ack)

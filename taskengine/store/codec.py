@@ -14,6 +14,7 @@ from taskengine.errors import StoreCorrupt
 from taskengine.model.events import decode_body, encode_body
 from taskengine.model.ids import InstanceId
 from taskengine.model.records import (
+    Aged,
     ArtifactRow,
     AttemptRow,
     CommandRow,
@@ -21,6 +22,7 @@ from taskengine.model.records import (
     EventRow,
     FunctionRow,
     InstanceGuard,
+    InstanceRemoval,
     InstanceRow,
     LogRow,
     Outcome,
@@ -34,6 +36,7 @@ from taskengine.model.states import Hold, InstanceState, Phase, TaskState
 
 __all__ = [
     "Values",
+    "aged_row",
     "artifact_row",
     "artifact_values",
     "askable",
@@ -53,6 +56,7 @@ __all__ = [
     "instance_values",
     "log_row",
     "log_values",
+    "removal_values",
     "task_change_values",
     "task_row",
     "task_values",
@@ -163,6 +167,28 @@ def instance_row(values: Values) -> InstanceRow:
             finished_us=finished_us,
             error=error,
             idempotency_key=key,
+        )
+    except KeyError as exc:
+        raise StoreCorrupt(f"instance {instance_id}: unknown value {exc}") from exc
+
+
+def removal_values(removal: InstanceRemoval) -> Values:
+    """The id, and the run in which the instance must still be ended."""
+    return (removal.instance_id, removal.run)
+
+
+def aged_row(values: Values) -> Aged:
+    instance_id, workflow_id, version, run, state, created_us, finished_us, keyed = values
+    try:
+        return Aged(
+            id=instance_id,
+            workflow_id=workflow_id,
+            version=version,
+            run=run,
+            state=_INSTANCE_STATES[state],
+            created_us=created_us,
+            finished_us=finished_us,
+            keyed=bool(keyed),
         )
     except KeyError as exc:
         raise StoreCorrupt(f"instance {instance_id}: unknown value {exc}") from exc

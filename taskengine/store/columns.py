@@ -13,6 +13,7 @@ __all__ = [
     "INSTANCE",
     "INSTANCE_CHANGE",
     "LOG",
+    "REMOVAL",
     "TASK",
     "TASK_CHANGE",
     "TOKEN",
@@ -50,6 +51,7 @@ DEFINITION: Final[Columns] = ("version", "workflow_id", "canonical", "created_us
 FUNCTION: Final[Columns] = ("name", "path", "signature", "doc", "source_hash")
 LOG: Final[Columns] = ("instance_id", "id", "task", "attempt", "level", "at_us", "message")
 ARTIFACT: Final[Columns] = ("instance_id", "ordinal", "name", "digest", "size", "at_us")
+REMOVAL: Final[Columns] = ("id", "at_run")
 TOKEN: Final[Columns] = ("id", "name", "scope", "digest", "created_us", "expires_us", "revoked_us")
 WORKFLOW: Final[Columns] = ("id", "version")
 

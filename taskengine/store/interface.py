@@ -12,6 +12,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    Aged,
     ArtifactRow,
     AttemptRow,
     CommandRow,
@@ -242,6 +243,7 @@ class Store(Protocol):
         last one stays. A log line whose (instance, id) is there is left out, the first one stays: an id is only ever
         given twice by mistake, and losing a line is better than refusing what else is in the batch. An existing
         instance never changes its workflow, version, params, creation time or key.
+        An instance that is removed must be at its end, in the run that the removal names.
         Raises   BatchRefused      a row was not where expected, or breaks a rule; replay the decisions one by one
                  StoreUnavailable  busy, full, connection; whether it committed is unknown, send the same batch again
                  anything else     is fatal: the process should end and recover at its next start
@@ -285,6 +287,23 @@ class Store(Protocol):
         after  these two of the last row seen: only what comes behind it in the chosen order, whatever was added or
                ended meanwhile. Costs the same on every page, where `offset` reads all that it skips
         """
+        ...
+
+    async def aged(
+        self,
+        query: InstanceQuery = ALL_INSTANCES,
+        *,
+        limit: int = 500,
+        after: tuple[Micros, InstanceId] | None = None,
+    ) -> list[Aged]:
+        """The same page, the oldest first, without what may be large.
+
+        With one state or one workflow it costs what it gives, however many instances there are.
+        """
+        ...
+
+    async def removed(self, limit: int = 100) -> list[InstanceId]:
+        """Instances that were removed and have left rows behind, in no certain order."""
         ...
 
     async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int: ...
@@ -358,6 +377,10 @@ class Store(Protocol):
 
     async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
         """All versions of a workflow that were ever saved, newest first; also of one that was removed."""
+        ...
+
+    async def keeping(self) -> list[DefinitionRow]:
+        """The versions that say themselves how long their instances are kept, in no certain order."""
         ...
 
     async def functions(self) -> list[FunctionRow]:

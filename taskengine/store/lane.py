@@ -12,7 +12,7 @@ from typing import Any, Final
 from taskengine.ambient import Ambient
 from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreFull, StoreUnavailable
 from taskengine.model.ids import InstanceId
-from taskengine.model.records import Decision, LogBatch, Write
+from taskengine.model.records import Decision, InstanceRemoval, LogBatch, Sweep, Write
 from taskengine.store.batch import merge
 from taskengine.store.interface import Store
 
@@ -113,6 +113,8 @@ class Lane:
                 failure = _follows(write.instance_id)
         elif type(write) is LogBatch:
             rows = len(write.rows)
+        elif type(write) is Sweep:
+            rows = write.rows  # at most; it takes the room of as many
         self._waiting.append(_Entry(write, ack, rows, self._clock.monotonic(), failure))
         self._rows += rows
         self._wake()
@@ -346,5 +348,7 @@ def _failure(write: Write, refused: BatchRefused) -> BaseException:
             error = DuplicateKey(new.workflow_id, new.idempotency_key)
         elif refused.reason in ("moved", "exists"):
             error = LostInstance(f"instance {write.instance_id}: {refused}")
+    elif type(write) is InstanceRemoval and refused.reason == "moved":
+        error = LostInstance(f"instance {write.instance_id} has gone on, or is gone already")
     error.__cause__ = refused
     return error

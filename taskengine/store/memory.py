@@ -7,6 +7,7 @@ makes commits fail by wrapping `commit`, and crashes by taking a `snapshot` and 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +15,10 @@ import msgspec
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
 from taskengine.errors import StoreError, StoreLocked, Unavailable
+from taskengine.model.definition import retention_of
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    Aged,
     ArtifactRow,
     AttemptRow,
     CommandRow,
@@ -141,6 +144,18 @@ class MemoryStore:
             found = [row for row in found if (_age(row) < after if descending else _age(row) > after)]
         return found[offset : offset + limit]
 
+    async def aged(
+        self,
+        query: InstanceQuery = ALL_INSTANCES,
+        *,
+        limit: int = 500,
+        after: tuple[Micros, InstanceId] | None = None,
+    ) -> list[Aged]:
+        return [_aged(row) for row in await self.instances(query, limit=limit, descending=False, after=after)]
+
+    async def removed(self, limit: int = 100) -> list[InstanceId]:
+        return list(islice(self._tables().removed, limit))
+
     async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
         return sum(1 for _ in self._select(query))
 
@@ -256,6 +271,9 @@ class MemoryStore:
         saved.sort(key=lambda row: row.created_us)  # of one age, the one that was saved later counts as newer
         return saved[::-1]
 
+    async def keeping(self) -> list[DefinitionRow]:
+        return [row for row in self._tables().definitions.values() if retention_of(row.canonical) is not None]
+
     async def functions(self) -> list[FunctionRow]:
         return [row for _, row in sorted(self._tables().functions.items())]
 
@@ -331,6 +349,19 @@ _LABELLED: Final = msgspec.json.Decoder(_Labelled)
 def _labelled(definitions: Iterable[DefinitionRow], wanted: Mapping[str, str]) -> set[Version]:
     """The versions that have all of these labels."""
     return {row.version for row in definitions if wanted.items() <= _LABELLED.decode(row.canonical).labels.items()}
+
+
+def _aged(row: InstanceRow) -> Aged:
+    return Aged(
+        id=row.id,
+        workflow_id=row.workflow_id,
+        version=row.version,
+        run=row.run,
+        state=row.state,
+        created_us=row.created_us,
+        finished_us=row.finished_us,
+        keyed=row.idempotency_key is not None,
+    )
 
 
 def _age(row: InstanceRow) -> tuple[int, str]:

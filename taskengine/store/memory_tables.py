@@ -1,6 +1,8 @@
 """All rows in dictionaries, and what a batch does to them: the same checks as a database makes, in the same order."""
 
 from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -16,10 +18,12 @@ from taskengine.model.records import (
     InstanceChange,
     InstanceRow,
     LogRow,
+    Sweep,
     TaskChange,
     TaskRow,
     TokenRow,
 )
+from taskengine.model.states import Phase
 from taskengine.store import codec
 from taskengine.store.batch import Batch, keep_unset
 
@@ -42,6 +46,7 @@ class Snapshot:
         "instances",
         "keys",
         "logs",
+        "removed",
         "tasks",
         "tokens",
     )
@@ -61,6 +66,7 @@ class Snapshot:
         self.logs: dict[InstanceId, dict[int, LogRow]] = {}
         self.tokens: dict[str, TokenRow] = {}
         self.artifacts: dict[InstanceId, dict[tuple[int, str], ArtifactRow]] = {}
+        self.removed: dict[InstanceId, None] = {}
 
     def copy(self) -> "Snapshot":
         """Rows are frozen and shared; the tables are not."""
@@ -73,7 +79,7 @@ class Snapshot:
         twin.events = {owner: dict(rows) for owner, rows in self.events.items()}
         twin.commands = {owner: dict(rows) for owner, rows in self.commands.items()}
         twin.logs = {owner: dict(rows) for owner, rows in self.logs.items()}
-        twin.tokens = dict(self.tokens)
+        twin.tokens, twin.removed = dict(self.tokens), dict(self.removed)
         twin.artifacts = {owner: dict(rows) for owner, rows in self.artifacts.items()}
         return twin
 
@@ -91,6 +97,7 @@ def check_fit(batch: Batch) -> None:
         ("logs", (codec.log_values(row) for row in batch.logs)),
         ("tokens", (codec.token_values(row) for row in batch.tokens)),
         ("workflows", ((workflow_id,) for workflow_id in batch.removals)),
+        ("instances", (codec.removal_values(removal) for removal in batch.instance_removals)),
     )
     for table, values in makers:
         try:
@@ -115,6 +122,7 @@ def check(rows: Snapshot, batch: Batch) -> None:
         "events", ((rows.events.get(row.instance_id, {}), (row.instance_id, row.seq), row.seq) for row in batch.events)
     )
     _check_new("commands", ((rows.commands.get(it, {}), (it, row.id), row.id) for it, row in batch.commands))
+    _check_removals(rows, batch)
 
 
 def _check_instances(rows: Snapshot, changes: Iterable[InstanceChange]) -> None:
@@ -132,6 +140,15 @@ def _check_instances(rows: Snapshot, changes: Iterable[InstanceChange]) -> None:
             if key in rows.keys or key in fresh:
                 raise BatchRefused("instances", "key")
             fresh.add(key)
+
+
+def _check_removals(rows: Snapshot, batch: Batch) -> None:
+    """Each must be ended as the changes of the same batch leave it."""
+    changed = {change.row.id: change.row for change in batch.instances}
+    for removal in batch.instance_removals:
+        row = changed.get(removal.instance_id) or rows.instances.get(removal.instance_id)
+        if row is None or row.phase is not Phase.END or row.run != removal.run:
+            raise BatchRefused("instances", "moved")
 
 
 def _check_task(before: TaskRow | None, change: TaskChange) -> None:
@@ -178,6 +195,32 @@ def apply(rows: Snapshot, batch: Batch) -> None:
         rows.artifacts.setdefault(artifact.instance_id, {})[artifact.ordinal, artifact.name] = artifact
     for token in batch.tokens:
         rows.tokens[token.id] = token
+    for removal in batch.instance_removals:
+        gone = rows.instances.pop(removal.instance_id)
+        if gone.idempotency_key is not None:
+            del rows.keys[gone.workflow_id, gone.idempotency_key]
+        rows.removed[gone.id] = None
+    if batch.sweep is not None:
+        _sweep(rows, batch.sweep)
+
+
+def _sweep(rows: Snapshot, sweep: Sweep) -> None:
+    noted, left = list(islice(rows.removed, sweep.instances)), sweep.rows
+    tables: list[dict[InstanceId, dict[Any, Any]]]
+    tables = [rows.logs, rows.artifacts, rows.attempts, rows.commands, rows.tasks, rows.events]
+    for table in tables:
+        for instance_id in noted:
+            own = table.get(instance_id, {})
+            going = [key for key in own if table is not rows.events or key != 1][:left]
+            for key in going:
+                del own[key]
+            left -= len(going)
+        if left <= 0:
+            return
+    for instance_id in noted:
+        for table in tables:
+            table.pop(instance_id, None)
+        del rows.removed[instance_id]
 
 
 _BLANK = TaskRow(ordinal=Ordinal(0), name="", result=None, error=None)

@@ -19,6 +19,8 @@ JSON would save the client two microseconds a row, which the server then takes; 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Final, Literal
 
 import msgspec
@@ -79,12 +81,12 @@ _TASKS: Final = _Change(
 CHANGES: Final = {"instances": _INSTANCES, "tasks": _TASKS}
 
 
-def statements(batch: Batch) -> Iterator[Statement]:
-    """In order, from the beginning of the transaction to its end.
+def statements(batch: Batch, more: Iterable[Statement] = ()) -> Iterator[Statement]:
+    """In order, from the beginning of the transaction to its end; `more` come behind the rows of the batch.
 
     Raises BatchRefused for a record that has no such form.
     """
-    return framed(batch, _rows(batch))
+    return framed(batch, chain(_rows(batch), more))
 
 
 def framed(batch: Batch, rows: Iterable[Statement]) -> Iterator[Statement]:
@@ -113,6 +115,24 @@ def _rows(batch: Batch) -> Iterator[Statement]:
     yield from insert("attempts", columns.ATTEMPT, codec.attempt_values, batch.attempts)
     yield from insert("events", columns.EVENT, codec.event_values, [(event,) for event in batch.events])
     yield from insert("commands", columns.COMMAND, codec.command_values, batch.commands)
+    if batch.instance_removals:
+        yield from _removals(batch)
+
+
+def _removals(batch: Batch) -> Iterator[Statement]:
+    """By the run in which they must have ended: the first, for almost all."""
+    by_run: dict[int, list[str]] = {}
+    for removal in batch.instance_removals:
+        by_run.setdefault(removal.run, []).append(removal.instance_id)
+    for run, names in by_run.items():
+        fits = _made("instances", partial(_are_in, names, run))
+        yield Statement("rows", "instances", b"DELETE FROM instances WHERE phase = 'end' AND " + fits)
+        yield _check("instances", len(names))
+    yield from insert("removed", ("instance_id",), _pair, [(it.instance_id,) for it in batch.instance_removals])
+
+
+def _are_in(instance_ids: Sequence[str], run: int) -> bytes:
+    return b"id IN %b AND run = %b" % (literal(instance_ids), literal(run))
 
 
 def _own_row(batch: Batch) -> Statement:
@@ -186,7 +206,11 @@ def update(change: _Change, values: Callable[..., codec.Values], rows: Sequence[
         texts, counts = _lists(change, made)
     for text, count in zip(texts, counts, strict=True):
         yield Statement("rows", change.table, text)
-        yield Statement("check", change.table, b"SET @taskengine = 18446744073709551615 + (ROW_COUNT() <> %d)" % count)
+        yield _check(change.table, count)
+
+
+def _check(table: str, count: int) -> Statement:
+    return Statement("check", table, b"SET @taskengine = 18446744073709551615 + (ROW_COUNT() <> %d)" % count)
 
 
 def _one(change: _Change, values: codec.Values) -> bytes:

@@ -15,6 +15,7 @@ from asyncmy.errors import MySQLError
 
 from taskengine.clock import Clock
 from taskengine.errors import BatchRefused, StoreError, StoreLocked, StoreUnavailable
+from taskengine.model.records import Sweep
 from taskengine.store import codec, select
 from taskengine.store.batch import Batch
 from taskengine.store.mysql_batch import Statement, insert, packets, statements
@@ -28,6 +29,7 @@ from taskengine.store.mysql_errors import (
     number_of,
     translate,
 )
+from taskengine.store.mysql_sweep import count, noted, sweeping
 from taskengine.store.mysql_text import filled, literal
 from taskengine.store.reading import Look
 from taskengine.store.tables import Table
@@ -132,7 +134,16 @@ class MySqlLink:
                 return
 
     async def _commit(self, batch: Batch) -> None:
-        await self.run(statements(batch), batch)
+        more = [] if batch.sweep is None else await self._sweep(batch.sweep)
+        await self.run(statements(batch, more), batch)
+
+    async def _sweep(self, sweep: Sweep) -> list[Statement]:
+        with self._in_time(_WAIT_S):
+            instances = [str(instance_id) for (instance_id,) in await self._ask(noted(sweep))]
+            if not instances:
+                return []
+            (counts,) = await self._ask(count(sweep, instances))
+        return list(sweeping(sweep, instances, counts))
 
     async def run(self, asked: Iterable[Statement], batch: Batch) -> None:
         """A whole transaction. `batch` is what it is for, when it is refused."""

@@ -44,7 +44,9 @@ def arguments(batch: Batch) -> Arguments:
 
 def _seldom(batch: Batch) -> str | None:
     """What few batches have, by table."""
-    if not (batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens or batch.artifacts):
+    ends = batch.instance_removals or batch.sweep
+    few = batch.definitions or batch.removals or batch.functions or batch.logs or batch.tokens or batch.artifacts
+    if not (few or ends):
         return None
     current = {row.workflow_id: row.version for row in batch.definitions}  # the last one counts
     parts: tuple[tuple[str, Sequence[str], Callable[..., codec.Values], Iterable[Sequence[Any]]], ...] = (
@@ -55,9 +57,12 @@ def _seldom(batch: Batch) -> str | None:
         ("logs", columns.LOG, codec.log_values, ((row,) for row in batch.logs)),
         ("artifacts", columns.ARTIFACT, codec.artifact_values, ((row,) for row in batch.artifacts)),
         ("tokens", columns.TOKEN, codec.token_values, ((row,) for row in batch.tokens)),
+        ("instances", columns.REMOVAL, codec.removal_values, ((it,) for it in batch.instance_removals)),
     )
     made = ((table, _list(table, names, values, rows)) for table, names, values, rows in parts)
     lists = [f'"{table}":{text}' for table, text in made if text is not None]
+    if batch.sweep is not None:
+        lists.append(f'"sweep":{_ENCODE(batch.sweep).decode()}')
     return "{" + ",".join(lists) + "}"
 
 

@@ -12,8 +12,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.model.definition import retention_of
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.records import (
+    Aged,
     ArtifactRow,
     AttemptRow,
     CommandRow,
@@ -124,6 +126,28 @@ class Reading(ABC):
         )
         return await self._ask(*page, codec.instance_row)
 
+    async def aged(
+        self,
+        query: InstanceQuery = ALL_INSTANCES,
+        *,
+        limit: int = 500,
+        after: tuple[Micros, InstanceId] | None = None,
+    ) -> list[Aged]:
+        page = select_page(
+            self._dialect,
+            self._words,
+            query,
+            limit=limit,
+            offset=0,
+            descending=False,
+            after=after,
+            columns="aged_columns",
+        )
+        return await self._ask(*page, codec.aged_row)
+
+    async def removed(self, limit: int = 100) -> list[InstanceId]:
+        return [InstanceId(instance_id) for (instance_id,) in await self._rows("removed", limit)]
+
     async def count_instances(self, query: InstanceQuery = ALL_INSTANCES) -> int:
         return sum(
             [int(count) for (count,) in await self._ask(*select_count(self._dialect, self._words, query), _as_it_is)]
@@ -143,6 +167,7 @@ class Reading(ABC):
     def _load(self, wanted: object) -> Look[dict[InstanceId, Loaded]]:
         rows = yield self._sql["instances_in"], [wanted]
         loaded = {row.id: Loaded(row=row, tasks=[], commands=[], last_seq=0) for row in map(codec.instance_row, rows)}
+        wanted = self._list(loaded)  # a removed instance may have left tasks
         for instance_id, *task in (yield self._sql["light_tasks"], [wanted]):
             loaded[instance_id].tasks.append(codec.task_row(tuple(task)))
         for instance_id, *command in (yield self._sql["commands_of"], [wanted]):
@@ -229,6 +254,10 @@ class Reading(ABC):
 
     async def versions(self, workflow_id: WorkflowId) -> list[DefinitionRow]:
         return [codec.definition_row(found) for found in await self._rows("versions", workflow_id)]
+
+    async def keeping(self) -> list[DefinitionRow]:
+        rows = [codec.definition_row(found) for found in await self._rows("definitions_mentioning_retention")]
+        return [row for row in rows if retention_of(row.canonical) is not None]
 
     async def functions(self) -> list[FunctionRow]:
         return [codec.function_row(found) for found in await self._rows("functions")]

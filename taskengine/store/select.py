@@ -34,11 +34,11 @@ def select_page(
     offset: int,
     descending: bool,
     after: tuple[Micros, InstanceId] | None,
+    columns: str = "instance_columns",
 ) -> Statement:
     """`sql` are the dialect's queries, of which it takes the columns of instances and two conditions."""
     more = [*_window(dialect, query, after, descending=descending), *_narrowing(sql, query)]
-    columns = sql["instance_columns"]
-    legs = [_where(columns + _lead(dialect, query, index), [*leg, *more]) for index, leg in _legs(dialect, query)]
+    legs = [_where(sql[columns] + _lead(dialect, query, index), [*leg, *more]) for index, leg in _legs(dialect, query)]
     order = "DESC" if descending else "ASC"
     ordered = inner = f"ORDER BY created_us {order}, id {order}"
     if dialect.lead and (column := _leading_column(query)):

@@ -8,7 +8,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from taskengine.errors import BatchRefused, StoreLocked
+from taskengine.model.records import Sweep
 from taskengine.store import codec
 from taskengine.store.batch import Batch
 
@@ -65,6 +68,22 @@ def _write(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None
         _insert(db, "artifacts", sql["save_artifact"], map(codec.artifact_values, batch.artifacts))
     if batch.tokens:
         _insert(db, "tokens", sql["save_token"], map(codec.token_values, batch.tokens))
+    if batch.instance_removals:  # behind the changes of the batch
+        _update(db, "instances", sql["remove_instance"], map(codec.removal_values, batch.instance_removals))
+        _insert(db, "removed", sql["note_removed"], ((it.instance_id,) for it in batch.instance_removals))
+    if batch.sweep is not None:
+        _sweep(db, batch.sweep, sql)
+
+
+def _sweep(db: sqlite3.Connection, sweep: Sweep, sql: Mapping[str, str]) -> None:
+    noted = [instance_id for (instance_id,) in db.execute(sql["removed"], (sweep.instances,))]
+    whose, left = msgspec.json.encode(noted).decode(), sweep.rows
+    for table in ("logs", "artifacts", "attempts", "commands", "tasks", "events"):
+        left -= db.execute(sql[f"sweep_{table}"], (whose, left)).rowcount
+        if left <= 0:
+            return
+    db.execute(sql["sweep_first_events"], (whose,))
+    db.execute(sql["forget_removed"], (whose,))
 
 
 def _write_instances(db: sqlite3.Connection, batch: Batch, sql: Mapping[str, str]) -> None:

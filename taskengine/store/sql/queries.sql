@@ -18,6 +18,13 @@ SELECT
     final, compensate_asked, hard, deadline_us, deadline_left_us, started_us, finished_us, error
 FROM instances;
 
+-- name: aged_columns
+SELECT id, workflow_id, version, run, state, created_us, finished_us, idempotency_key IS NOT NULL AS keyed
+FROM instances;
+
+-- name: removed
+SELECT instance_id FROM removed ORDER BY instance_id LIMIT ?;
+
 -- name: contains
 -- A condition. Not LIKE: no character of the text is special here, also not the NUL at which LIKE would stop reading.
 (instr(lower(id), ?) > 0 OR instr(lower(workflow_id), ?) > 0 OR instr(lower(error), ?) > 0);
@@ -105,6 +112,10 @@ FROM workflows AS w JOIN definitions AS d ON d.version = w.version ORDER BY w.id
 -- name: versions
 SELECT version, workflow_id, {canonical}, created_us FROM definitions
 WHERE workflow_id = ? ORDER BY created_us DESC, number DESC;
+
+-- name: definitions_mentioning_retention
+-- Also those where the word stands elsewhere: who asks looks into each. (A double quote would be one of a name.)
+SELECT version, workflow_id, {canonical}, created_us FROM definitions WHERE canonical LIKE '%_retention_:%';
 
 -- name: logs
 SELECT instance_id, id, task, attempt, level, at_us, message FROM logs

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from taskengine.ambient import Ambient
 from taskengine.errors import BatchRefused
-from taskengine.model.records import CommandRow, Decision, WorkflowRemoval, Write
+from taskengine.model.ids import InstanceId
+from taskengine.model.records import CommandRow, Decision, InstanceRemoval, WorkflowRemoval, Write
 from taskengine.model.states import Hold, InstanceState, Phase, TaskState
 from taskengine.store import batch as batch_module
 from taskengine.store.interface import Store
 from taskengine.store.memory import MemoryStore
 
-ACTIONS = ("start", "offer", "run", "succeed", "fail", "twice", "pause", "end", "stale", "again", "key")
+ACTIONS = ("start", "offer", "run", "succeed", "fail", "twice", "pause", "end", "stale", "again", "key", "remove")
 Step = tuple[int, str, int]
 
 steps = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ACTIONS), st.integers(0, 2)), max_size=30)
@@ -34,8 +35,10 @@ class Writer:
         self.row: Any = None
         self.tasks: dict[int, Any] = {}
 
-    def step(self, action: str, ordinal: int) -> Decision | None:
+    def step(self, action: str, ordinal: int) -> Write | None:
         rows = self.rows
+        if action == "remove":  # refused unless it has ended; what it writes afterwards finds no instance
+            return InstanceRemoval(instance_id=InstanceId(self.name), run=1)
         if self.row is None or action == "start":
             return self._start(action, ordinal)
         if action in ("pause", "end"):
@@ -93,7 +96,7 @@ class Writer:
         return self.rows.change(row, before.state, before.attempt)
 
 
-def _decisions(rows: Any, plan: Sequence[Step]) -> list[Decision]:
+def _decisions(rows: Any, plan: Sequence[Step]) -> list[Write]:
     writers = [Writer(rows, f"i{number}") for number in range(3)]
     made = (writers[who].step(action, ordinal) for who, action, ordinal in plan)
     return [decision for decision in made if decision is not None]

@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from taskengine.errors import BatchRefused
+from taskengine.model.ids import InstanceId
 from taskengine.model.records import (
     CommandRow,
     DefinitionRow,
     FunctionRow,
     InstanceChange,
     InstanceGuard,
+    InstanceRemoval,
     InstanceRow,
     LogBatch,
     LogRow,
@@ -146,3 +148,12 @@ def test_a_removal_lasts_until_the_workflow_is_saved_again() -> None:
 def test_only_writes_are_taken() -> None:
     with pytest.raises(TypeError, match="str"):
         _merge("a")
+
+
+def test_what_changes_behind_its_removal_is_refused_as_it_would_be_one_by_one(make: Any) -> None:
+    removal = InstanceRemoval(instance_id=InstanceId("a"), run=1)
+    end = InstanceChange(InstanceRow(id="a", workflow_id="w", version="v", phase=Phase.END))
+    assert _merge(make.decision("a", 1, instance=end), removal, make.decision("b", 1)).instance_removals == [removal]
+    for later in (make.start("a"), make.decision("a", 2, instance=end), removal):
+        with pytest.raises(BatchRefused):
+            _merge(removal, later)

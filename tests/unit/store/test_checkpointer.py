@@ -10,8 +10,18 @@ import pytest
 from taskengine.ambient import Ambient
 from taskengine.clock import ManualClock
 from taskengine.errors import BatchRefused, CommitFailed, DuplicateKey, LostInstance, StoreLocked, StoreUnavailable
-from taskengine.model.records import DefinitionRow, FunctionRow, LogBatch, LogRow, TokenRow, Write
-from taskengine.model.states import TaskState
+from taskengine.model.ids import InstanceId
+from taskengine.model.records import (
+    DefinitionRow,
+    FunctionRow,
+    InstanceRemoval,
+    LogBatch,
+    LogRow,
+    Sweep,
+    TokenRow,
+    Write,
+)
+from taskengine.model.states import InstanceState, Phase, TaskState
 from taskengine.probe import Probe
 from taskengine.store.batch import Batch
 from taskengine.store.checkpointer import Checkpointer
@@ -420,6 +430,37 @@ async def test_what_its_instance_saves_before_it_is_told_fails_too(rigs: Any, ma
     rig.save(make.decision("a", 2), "rebuilt")  # told and rebuilt: it may go on
     await rig.settle()
     assert rig.answers["rebuilt"] is None
+    await _finish(rig)
+
+
+async def test_a_removal_that_comes_too_late_fails_alone(rigs: Any, make: Any) -> None:
+    """What its instance saves afterwards does not build on it."""
+    rig = await rigs()
+    rig.save(make.start("a"), 1)
+    rig.save(make.start("gone", phase=Phase.END, final=InstanceState.SUCCESS), 2)
+    await rig.settle()
+    rig.save(make.start("b"), 3)
+    rig.save(InstanceRemoval(instance_id=InstanceId("a"), run=1), 4)
+    rig.save(InstanceRemoval(instance_id=InstanceId("gone"), run=1), 5)
+    rig.save(make.decision("a", 2), 6)
+    await rig.settle()
+    assert rig.answers == {1: None, 2: None, 3: None, 4: LostInstance, 5: None, 6: None}
+    assert [row.id for row in await rig.store.instances()] == ["b", "a"]
+    assert await rig.store.removed() == ["gone"]
+    await _finish(rig)
+
+
+async def test_a_sweep_takes_the_room_of_what_it_deletes_at_most(rigs: Any, make: Any) -> None:
+    rig = await rigs(max_rows=100)
+    rig.store.gate.clear()
+    rig.save(make.start("a"), 1)
+    await rig.settle()
+    for number in range(2, 5):
+        rig.save(Sweep(instances=10, rows=60), number)
+    assert rig.checkpointer.backlog == 3 + 180
+    rig.store.gate.set()
+    await rig.settle()
+    assert [batch.sweep is not None for batch in rig.store.batches] == [False, True, True, True]
     await _finish(rig)
 
 

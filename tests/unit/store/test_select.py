@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from taskengine.clock import Micros
@@ -75,6 +76,27 @@ def test_a_later_page_begins_at_its_cursor(db: sqlite3.Connection, case: str, de
     bound = f"(created_us,id){'<' if descending else '>'}(?,?)"
     assert sum(index.partition(" ")[0] in line and bound in line for line in plan) == legs, plan
     assert not [line for line in plan if "TEMP B-TREE" in line]
+
+
+@pytest.mark.parametrize("after", [None, (5, "x")])
+@pytest.mark.parametrize("case", ["window of a state", "window of a workflow"])
+def test_ages_come_out_of_an_index_in_order(db: sqlite3.Connection, case: str, after: Any) -> None:
+    """What retention asks for, page after page, over all that there is."""
+    query, index, _ = INDEXES[case]
+    query = msgspec.structs.replace(query, created_after_us=None)
+    text, values = select_page(
+        SQLITE, SQL, query, limit=500, offset=0, descending=False, after=after, columns="aged_columns"
+    )
+    (line,) = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    assert f"instances USING INDEX {index.partition('?')[0]}" in line
+    assert "created_us" in line.partition("(")[2], "it begins at the page and ends at the window's edge"
+
+
+@pytest.mark.parametrize("table", ["logs", "attempts", "commands", "tasks", "events"])
+def test_a_sweep_finds_its_rows_by_their_key(db: sqlite3.Connection, table: str) -> None:
+    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {SQL[f'sweep_{table}']}", ('["i"]', 9))]
+    assert not [line for line in plan if line.startswith("SCAN") and "json_each" not in line], plan
+    assert [line for line in plan if f"SEARCH {table} USING" in line and "instance_id=?" in line], plan
 
 
 def test_a_plan_that_sorts_is_noticed(db: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ from taskengine.model.records import (
     EventRow,
     InstanceChange,
     InstanceRow,
+    Sweep,
     TaskChange,
     TaskGuard,
     TaskRow,
@@ -28,6 +29,7 @@ from taskengine.store.dialect import Dialect
 from taskengine.store.interface import InstanceQuery
 from taskengine.store.mysql import MYSQL, MySqlDriver
 from taskengine.store.mysql_batch import statements
+from taskengine.store.mysql_sweep import count, sweeping
 from taskengine.store.opening import open_store
 from taskengine.store.postgresql import POSTGRESQL, PostgresDriver
 from taskengine.store.queries import queries
@@ -182,6 +184,8 @@ def _named(name: str, *values: object) -> Callable[[Dialect], Any]:
 
 SOME = [f"i{n:06}" for n in range(0, MANY, MANY // 20)]
 MIDDLE = (MANY // 2, "i")
+AGES: dict[str, Any] = {"columns": "aged_columns", "descending": False}
+AGES_OF_STATE = InstanceQuery(states=frozenset({InstanceState.SUCCESS}), created_before_us=MANY)
 
 # The question, an index that must lead to its rows (the better of two, when the server knows how many there are of
 # each), and whether a sort of what was found is fine.
@@ -206,6 +210,17 @@ ASKED: dict[str, tuple[Callable[[Dialect], Any], str, bool]] = {
     "a workflow and a rare state": (
         _page(InstanceQuery(workflow_id="w1", states=FAILED)),
         "instances_by_state",
+        False,
+    ),
+    "ages of a state": (_page(AGES_OF_STATE, **AGES), "instances_by_state instances_by_age", False),
+    "ages of a state, further on": (
+        _page(AGES_OF_STATE, after=MIDDLE, **AGES),
+        "instances_by_state instances_by_age",
+        False,
+    ),
+    "ages of a workflow, further on": (
+        _page(InstanceQuery(workflow_id="w1", created_before_us=MANY), after=MIDDLE, **AGES),
+        "instances_by_workflow instances_by_age",
         False,
     ),
     "an instance": (_named("instance", "i000003"), "instances", False),
@@ -265,6 +280,18 @@ def test_changed_rows_are_found_by_their_keys(full: Full, count: int) -> None:
     indexes, rows, _ = full.explain(update.replace("%", "%%"), (), "lane")
     assert indexes == {"PRIMARY"}
     assert rows <= 10 * count
+
+
+def test_what_is_swept_up_is_found_by_its_key(full: Full) -> None:
+    """PostgreSQL: as above."""
+    if full.kind == "postgresql":
+        return
+    sweep, names = Sweep(instances=20, rows=500), SOME
+    made = list(sweeping(sweep, names, [0, 0, 0, 20, 20, 20]))
+    for query in [count(sweep, names), *(it.text.decode() for it in made if it.table in TABLES)]:
+        indexes, rows, _ = full.explain(query.replace("%", "%%"), (), "lane")
+        assert indexes == {"PRIMARY"}, query
+        assert rows <= FEW, query
 
 
 async def _settings(dsn: str) -> Any:

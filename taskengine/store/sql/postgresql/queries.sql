@@ -86,6 +86,8 @@ CREATE FUNCTION pg_temp.commit_batch(
 ) RETURNS boolean LANGUAGE plpgsql AS $body$
 DECLARE
     found_rows bigint;
+    rows_left bigint;
+    noted text[];
 BEGIN
     INSERT INTO batches (epoch, lane, number)
     SELECT n.epoch, in_lane, in_number FROM nodes AS n WHERE n.id = 'local' AND n.epoch = in_epoch FOR SHARE;
@@ -209,6 +211,54 @@ BEGIN
         INSERT INTO commands (instance_id, id, kind, answer)
         SELECT instance_id, id, kind, answer FROM json_to_recordset(in_commands)
             AS x (instance_id text, id text, kind text, answer text);
+    END IF;
+    IF seldom -> 'instances' IS NOT NULL THEN
+        DELETE FROM instances AS t USING json_to_recordset(seldom -> 'instances') AS x (id text, at_run integer)
+        WHERE t.id = x.id COLLATE "C" AND t.phase = 'end' AND t.run = x.at_run;
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        IF found_rows <> json_array_length(seldom -> 'instances') THEN
+            RAISE EXCEPTION USING ERRCODE = 'TE002', MESSAGE = 'moved', TABLE = 'instances';
+        END IF;
+        INSERT INTO removed (instance_id) SELECT id FROM json_to_recordset(seldom -> 'instances') AS x (id text);
+    END IF;
+    IF seldom -> 'sweep' IS NOT NULL THEN
+        rows_left := seldom -> 'sweep' ->> 'rows';
+        noted := ARRAY(
+            SELECT instance_id FROM removed ORDER BY instance_id LIMIT (seldom -> 'sweep' ->> 'instances')::bigint
+        );
+        DELETE FROM logs WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM logs WHERE instance_id = ANY (noted) LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        rows_left := rows_left - found_rows;
+        DELETE FROM artifacts WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM artifacts WHERE instance_id = ANY (noted) LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        rows_left := rows_left - found_rows;
+        DELETE FROM attempts WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM attempts WHERE instance_id = ANY (noted) LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        rows_left := rows_left - found_rows;
+        DELETE FROM commands WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM commands WHERE instance_id = ANY (noted) LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        rows_left := rows_left - found_rows;
+        DELETE FROM tasks WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM tasks WHERE instance_id = ANY (noted) LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        rows_left := rows_left - found_rows;
+        DELETE FROM events WHERE ctid = ANY (
+            ARRAY(SELECT ctid FROM events WHERE instance_id = ANY (noted) AND seq > 1 LIMIT rows_left)
+        );
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        IF rows_left > found_rows THEN
+            DELETE FROM events WHERE instance_id = ANY (noted);
+            DELETE FROM removed WHERE instance_id = ANY (noted);
+        END IF;
     END IF;
     DELETE FROM batches WHERE epoch = in_epoch AND lane = in_lane AND number < in_acknowledged;
     RETURN true;

@@ -38,6 +38,47 @@ UPDATE instances SET
     deadline_left_us = ?, started_us = ?, finished_us = ?, error = ?
 WHERE id = ? AND phase = ? AND hold = ? AND run = ?;
 
+-- name: remove_instance
+DELETE FROM instances WHERE id = ? AND phase = 'end' AND run = ?;
+
+-- name: note_removed
+INSERT INTO removed (instance_id) VALUES (?);
+
+-- name: sweep_logs
+-- Tables without a rowid have no DELETE with a LIMIT; their key does as well.
+DELETE FROM logs WHERE (instance_id, id) IN (
+    SELECT instance_id, id FROM logs WHERE instance_id IN {texts ?} LIMIT ?
+);
+
+-- name: sweep_artifacts
+DELETE FROM artifacts WHERE (instance_id, ordinal, name) IN (
+    SELECT instance_id, ordinal, name FROM artifacts WHERE instance_id IN {texts ?} LIMIT ?
+);
+
+-- name: sweep_attempts
+DELETE FROM attempts WHERE (instance_id, ordinal, attempt) IN (
+    SELECT instance_id, ordinal, attempt FROM attempts WHERE instance_id IN {texts ?} LIMIT ?
+);
+
+-- name: sweep_commands
+DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands WHERE instance_id IN {texts ?} LIMIT ?);
+
+-- name: sweep_tasks
+DELETE FROM tasks WHERE (instance_id, ordinal) IN (
+    SELECT instance_id, ordinal FROM tasks WHERE instance_id IN {texts ?} LIMIT ?
+);
+
+-- name: sweep_events
+DELETE FROM events WHERE (instance_id, seq) IN (
+    SELECT instance_id, seq FROM events WHERE instance_id IN {texts ?} AND seq > 1 LIMIT ?
+);
+
+-- name: sweep_first_events
+DELETE FROM events WHERE instance_id IN {texts ?};
+
+-- name: forget_removed
+DELETE FROM removed WHERE instance_id IN {texts ?};
+
 -- name: insert_task
 INSERT INTO tasks (
     instance_id, ordinal, name, state, attempt, tries, parent, spec, added_by, begun, due_us, park, key, body_seq,

@@ -1,0 +1,4 @@
+-- Ended instances are taken away in two steps: their own row goes at once, what else they have left in slices.
+
+-- Instances whose row is gone and who have rows in other tables.
+CREATE TABLE removed (instance_id text COLLATE "C" NOT NULL PRIMARY KEY);
