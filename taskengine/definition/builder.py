@@ -184,6 +184,19 @@ class WorkflowBuilder(_Builder):
     def with_on_failure(self, what: OnFailure | str) -> Self:
         return self._say("on_failure", str(what))
 
+    def with_retention(
+        self,
+        *,
+        success: Span | msgspec.UnsetType | None = msgspec.UNSET,
+        failed: Span | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> Self:
+        """How long instances are kept that ended as Success, and that ended in any other way; None: for ever.
+
+        What is not given here is left to the engine.
+        """
+        given = {"success": success, "failed": failed}
+        return self._say("retention", {key: span for key, span in given.items() if span is not msgspec.UNSET})
+
     def with_batch_mode(self) -> Self:
         """Says what is so anyway: an instance ends when its tasks have."""
         return self._say("mode", "batch")
@@ -229,7 +242,7 @@ def _name_of(function: Callable[..., object]) -> str:
 
 
 _MARK: Final = "__taskengine_job__"
-_SPANS: Final = ("timeout", "sleep", "interval", "max_interval")
+_SPANS: Final = ("timeout", "sleep", "interval", "max_interval", "success", "failed")
 
 
 def _plain(said: Any) -> Any:
@@ -238,8 +251,9 @@ def _plain(said: Any) -> Any:
     for key in _SPANS:
         if isinstance(plain.get(key), timedelta):
             plain[key] = format_duration(plain[key] // timedelta(microseconds=1))
-    if isinstance(plain.get("retry"), dict):
-        plain["retry"] = _plain(plain["retry"])
+    for key in ("retry", "retention"):
+        if isinstance(plain.get(key), dict):
+            plain[key] = _plain(plain[key])
     return plain
 
 

@@ -7,12 +7,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from taskengine.definition.decode import SLEEP_JOB
 from taskengine.definition.dependencies import check_dependencies
 from taskengine.definition.findings import Finding, Findings
 from taskengine.definition.references import check_expressions, check_references, texts_in
 from taskengine.expressions import has_expression
 from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
+from taskengine.model.durations import format_duration
 from taskengine.model.names import name_fault
 from taskengine.model.params import spec_faults
 from taskengine.model.shape import Path
@@ -29,6 +32,8 @@ _EXCEPTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _NEEDS_DEPENDENCY: Final = frozenset({Trigger.ONE_SUCCESS, Trigger.ONE_FAILED})
 _MAX_RETRIES: Final = 1_000_000
 _MAX_KEY: Final = 128
+_SHORTEST_KEPT_US: Final = 60_000_000
+"""Whoever waits for an instance must be able to read what came of it."""
 _NOT_HERE: Final = "expressions are not evaluated here; they are in `params`, `when` and `idempotency_key` of tasks"
 
 
@@ -74,6 +79,13 @@ class _Judge:
         if limit is not None and limit < 1:
             self._say(("max_concurrent_tasks",), f"{limit:,} tasks at once; at least 1, or leave it out for no limit")
         self._timeout(("timeout",), definition.timeout_us)
+        if definition.retention is not None:
+            self._kept(("retention", "success"), definition.retention.success_us)
+            self._kept(("retention", "failed"), definition.retention.failed_us)
+
+    def _kept(self, path: Path, span_us: int | msgspec.UnsetType | None) -> None:
+        if isinstance(span_us, int) and span_us < _SHORTEST_KEPT_US:
+            self._say(path, f"`{format_duration(span_us)}` is too short to read what came of an instance; at least 1m")
 
     def _label(self, path: Path, key: str, text: str) -> None:
         if not 0 < len(key) <= _MAX_KEY:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from taskengine.clock import Micros
 from taskengine.definition import fields as convert
 from taskengine.definition.fields import Table, fields, make
 from taskengine.definition.findings import Finding, Findings
@@ -16,6 +17,7 @@ from taskengine.model.definition import (
     Executor,
     OnFailure,
     ParamSpec,
+    Retention,
     RetryPolicy,
     TaskSpec,
     Trigger,
@@ -29,6 +31,7 @@ from taskengine.model.shape import Path, kind_of
 
 __all__ = [
     "PARAM_KEYS",
+    "RETENTION_KEYS",
     "RETRY_KEYS",
     "SLEEP_JOB",
     "TASK_KEYS",
@@ -36,7 +39,9 @@ __all__ = [
     "decode_task",
     "decode_workflow",
     "enum_values",
+    "kept_span",
     "param_declarations",
+    "retention",
     "retry_policy",
     "sleep_span",
     "task_list",
@@ -45,6 +50,7 @@ __all__ = [
 ]
 
 SLEEP_JOB: Final = "sleep"
+_FOR_EVER: Final = ("none", "off")
 _WHEN_BRACES: Final = "${{{{ {} }}}}"
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -162,6 +168,27 @@ def retry_policy(value: Any, path: Path, findings: Findings) -> RetryPolicy | Un
     return make(RetryPolicy, made)
 
 
+def retention(value: Any, path: Path, findings: Findings) -> Retention | UnsetType:
+    if not isinstance(value, dict):
+        findings.report(path, f"expected a mapping such as {{success: 30d, failed: 90d}}, got {kind_of(value)}")
+        return UNSET
+    made = fields(RETENTION_KEYS, _NOTHING, value, path, findings)
+    if not value:
+        findings.report(path, "`retention` says nothing; give it `success`, `failed` or both")
+    return make(Retention, made)
+
+
+def kept_span(value: Any, path: Path, findings: Findings) -> Micros | UnsetType | None:
+    """A duration, or None for ever."""
+    if value is None or value in _FOR_EVER:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        findings.report(path, f"{error}; or `none`, to keep them for ever")
+        return UNSET
+
+
 def param_declarations(value: Any, path: Path, findings: Findings) -> dict[str, ParamSpec] | UnsetType:
     if not isinstance(value, dict):
         findings.report(path, f"expected a mapping, got {kind_of(value)}")
@@ -196,6 +223,7 @@ RETRY_KEYS: Final[Table] = {
     "interval": ("interval_us", convert.duration),
     "max_interval": ("max_interval_us", convert.duration),
 }
+RETENTION_KEYS: Final[Table] = {"success": ("success_us", kept_span), "failed": ("failed_us", kept_span)}
 PARAM_KEYS: Final[Table] = _same_names(
     ParamSpec,
     type=convert.text,
@@ -239,6 +267,7 @@ WORKFLOW_KEYS: Final[Table] = {
         tasks=task_list,
         max_concurrent_tasks=convert.whole,
         on_failure=convert.Choice("on_failure", OnFailure),
+        retention=retention,
     ),
     "timeout": ("timeout_us", convert.duration),
     "mode": ("mode", convert.Choice("mode", _Mode)),

@@ -56,14 +56,21 @@ def _label(text: str) -> str:
 
 def workflow_shape(definition: WorkflowDefinition) -> dict[str, Any]:
     """Plain values under the keys of the format, in the order in which people write them."""
-    shape = _rest(definition, "params", "tasks", "timeout_us")
+    shape = _rest(definition, "params", "tasks", "timeout_us", "retention")
     if definition.params:
         shape["params"] = {name: _param_shape(spec) for name, spec in definition.params.items()}
     if definition.timeout_us is not None:
         shape["timeout"] = format_duration(definition.timeout_us)
+    if definition.retention is not None:
+        kept = {"success": definition.retention.success_us, "failed": definition.retention.failed_us}
+        shape["retention"] = {key: _kept(span_us) for key, span_us in kept.items() if span_us is not msgspec.UNSET}
     if definition.tasks:
         shape["tasks"] = [task_shape(task) for task in definition.tasks]
     return shape
+
+
+def _kept(span_us: Any) -> str:
+    return "none" if span_us is None else format_duration(span_us)
 
 
 def task_shape(task: TaskSpec) -> dict[str, Any]:

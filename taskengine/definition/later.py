@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["LATER_BUILDER", "LATER_ROOTS", "LATER_TASK", "LATER_VALUES", "LATER_WORKFLOW", "TWO_SECTIONS", "not_yet"]
 
 LATER_WORKFLOW: Final = frozenset(
-    {"concurrency", "handlers", "retention", "schedule", "sub_task_error_tolerance"},
+    {"concurrency", "handlers", "schedule", "sub_task_error_tolerance"},
 )
 LATER_TASK: Final = frozenset(
     {
@@ -46,7 +46,6 @@ LATER_BUILDER: Final = frozenset(
         "with_pool",
         "with_priority",
         "with_realtime_task",
-        "with_retention",
         "with_schedule",
         "with_streaming_mode",
         "with_template",

@@ -38,6 +38,8 @@ _KINDS: Final[Mapping[Convert[Any], Schema]] = {
     decode.when_condition: {"type": ["string", "boolean"]},
     decode.sleep_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"type": "string", "pattern": r"\$\{\{"}]},
     decode.retry_policy: {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/retry"}]},
+    decode.retention: {"$ref": "#/$defs/retention"},
+    decode.kept_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"enum": ["none", "off", None]}]},
     decode.enum_values: {"type": "array"},
     decode.task_list: {"type": "array", "items": {"$ref": "#/$defs/task"}},
     decode.param_declarations: {
@@ -69,6 +71,7 @@ _WORKFLOW: Final[Mapping[str, Schema]] = {
         "continue: other branches run on; cancel: what runs is cancelled, too.",
         "default": "stop",
     },
+    "retention": {"description": "How long ended instances are kept; default: the engine's."},
     "mode": {"description": "How it runs.", "default": "batch"},
 }
 _TASK: Final[Mapping[str, Schema]] = {
@@ -101,6 +104,10 @@ _RETRY: Final[Mapping[str, Schema]] = {
         "default": 0,
     },
     "on": {"description": "Exception classes, or bases of them, to repeat on; default: all."},
+}
+_RETENTION: Final[Mapping[str, Schema]] = {
+    "success": {"description": "Those that succeeded; at least 1m, none: for ever."},
+    "failed": {"description": "Those that ended in any other way; at least 1m, none: for ever."},
 }
 _PARAM: Final[Mapping[str, Schema]] = {
     "type": {"description": "Of its values.", "enum": list(PARAM_TYPES), "default": "any"},
@@ -138,6 +145,7 @@ def _schema() -> Schema:
             },
             "task": task,
             "retry": _object(decode.RETRY_KEYS, _RETRY, required=["count"]),
+            "retention": {**_object(decode.RETENTION_KEYS, _RETENTION, required=[]), "minProperties": 1},
             "param": _object(decode.PARAM_KEYS, _PARAM, required=[]),
         },
     }

@@ -9,6 +9,7 @@ from taskengine.model.definition import (
     Executor,
     OnFailure,
     ParamSpec,
+    Retention,
     RetryPolicy,
     TaskSpec,
     Trigger,
@@ -32,6 +33,8 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 SPANS = st.integers(min_value=1, max_value=100 * 365 * 86_400_000_000)
+KEPT = st.sampled_from([msgspec.UNSET, None]) | st.integers(min_value=60_000_000, max_value=10**13)
+RETENTIONS = st.builds(Retention, success_us=KEPT, failed_us=KEPT).filter(lambda made: made != Retention())
 RETRIES = st.builds(
     lambda **made: make(RetryPolicy, made),
     count=st.integers(0, 9),
@@ -89,6 +92,7 @@ def workflows(draw):
         max_concurrent_tasks=draw(st.none() | st.integers(1, 99)),
         timeout_us=draw(st.none() | SPANS),
         on_failure=draw(st.sampled_from(OnFailure)),
+        retention=draw(st.none() | RETENTIONS),
     )
 
 
@@ -112,6 +116,7 @@ params:
 max_concurrent_tasks: 10
 timeout: 2h
 on_failure: continue
+retention: {success: 7d, failed: none}
 tasks:
   - name: calendar
     job: http_request

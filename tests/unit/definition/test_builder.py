@@ -10,7 +10,7 @@ import pytest
 from taskengine.definition import TaskBuilder, WorkflowBuilder, read_yaml
 from taskengine.definition.later import LATER_BUILDER
 from taskengine.errors import InvalidDefinition
-from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, canonical_form
+from taskengine.model.definition import ParamSpec, Retention, RetryPolicy, TaskSpec, canonical_form
 
 
 def problems_of(builder) -> list[str]:
@@ -51,6 +51,7 @@ def test_the_builder_and_the_file_give_the_same_bytes(full_text: str) -> None:
         .with_max_concurrent_tasks(10)
         .with_timeout("2h")
         .with_on_failure("continue")
+        .with_retention(success=timedelta(days=7), failed=None)
         .with_batch_mode()
         .with_task(calendar)
         .with_task(TaskBuilder("等待").with_sleep(timedelta(seconds=300)).with_dependency("calendar"))
@@ -64,6 +65,15 @@ def test_the_order_of_tasks_is_free() -> None:
     late = TaskBuilder("late").with_job_function("noop").with_dependencies("early").build()
     early = TaskBuilder("early").with_job_function("noop").build()
     assert [task.name for task in WorkflowBuilder("w").with_task(late, early).build().tasks] == ["late", "early"]
+
+
+def test_what_a_retention_leaves_out_is_left_to_the_engine() -> None:
+    workflow = WorkflowBuilder("w").with_retention(failed="90d").build()
+    assert workflow.retention == Retention(failed_us=90 * 86_400_000_000)
+    assert workflow == read_yaml("{id: w, retention: {failed: 90d}}")
+    assert problems_of(WorkflowBuilder("w").with_retention()) == [
+        "retention: `retention` says nothing; give it `success`, `failed` or both"
+    ]
 
 
 def test_retries_can_be_said_bit_by_bit() -> None:

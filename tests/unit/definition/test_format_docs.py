@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskengine.definition import later, read_json, read_yaml
-from taskengine.definition.decode import PARAM_KEYS, RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
+from taskengine.definition.decode import PARAM_KEYS, RETENTION_KEYS, RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "workflow-format.md").read_text()
@@ -34,7 +34,7 @@ def test_there_are_examples_of_each_kind() -> None:
     assert {language for language, _ in BLOCKS} == {"yaml", "json", "python"}
 
 
-@pytest.mark.parametrize("key", sorted({*WORKFLOW_KEYS, *TASK_KEYS, *RETRY_KEYS, *PARAM_KEYS}))
+@pytest.mark.parametrize("key", sorted({*WORKFLOW_KEYS, *TASK_KEYS, *RETRY_KEYS, *RETENTION_KEYS, *PARAM_KEYS}))
 def test_every_key_stands_on_the_page(key: str) -> None:
     assert re.search(rf"`{key}`|^\s*{key}: ", PAGE, re.MULTILINE)
 

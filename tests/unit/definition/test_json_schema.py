@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.definition import json_schema, read_json, read_yaml, to_json
-from taskengine.definition.decode import PARAM_KEYS, RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
+from taskengine.definition.decode import PARAM_KEYS, RETENTION_KEYS, RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
 from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW
 from taskengine.errors import InvalidDefinition
 
@@ -88,6 +88,10 @@ def test_what_the_reader_takes_the_schema_takes(valid_definitions: Any, data: st
         {"id": "w", "tasks": [{"name": "a", "sleep": "5m"}]},
         {"id": "w", "tasks": [{"name": "a", "sleep": "${{ params.d }}"}]},
         {"id": "w", "params": {"a": 1, "b": None, "c": [1], "d": {"type": "integer", "minimum": 1}, "名": "x"}},
+        {"id": "w", "retention": {"success": "30d", "failed": "none"}},
+        {"id": "w", "retention": {"success": None}},
+        {"id": "w", "retention": {"failed": "off"}},
+        {"id": "w", "retention": {"failed": 86400}},
         {"id": "w", "labels": {"team": "quant"}, "mode": "batch", "on_failure": "cancel", "max_concurrent_tasks": 1},
     ],
     ids=repr,
@@ -127,6 +131,11 @@ def test_both_take(value: dict[str, Any]) -> None:
         {**BASE, "timeout": -1},
         {**BASE, "on_failure": "ignore"},
         {**BASE, "mode": "streaming"},
+        {**BASE, "retention": "30d"},
+        {**BASE, "retention": {}},
+        {**BASE, "retention": {"succeeded": "30d"}},
+        {**BASE, "retention": {"success": "never"}},
+        {**BASE, "retention": {"failed": -1}},
         {**BASE, "name": None},
         {"id": "w", "tasks": [{"job": "noop"}]},
         {"id": "w", "tasks": [{"name": "a"}]},
@@ -164,7 +173,7 @@ def test_both_refuse(value: Any) -> None:
 
 def test_the_notes_are_of_keys_that_exist_and_every_key_has_one() -> None:
     schema = json_schema()
-    parts = (schema, schema["$defs"]["task"], schema["$defs"]["retry"], schema["$defs"]["param"])
-    for part, table in zip(parts, (WORKFLOW_KEYS, TASK_KEYS, RETRY_KEYS, PARAM_KEYS), strict=True):
+    parts = (schema, *(schema["$defs"][name] for name in ("task", "retry", "retention", "param")))
+    for part, table in zip(parts, (WORKFLOW_KEYS, TASK_KEYS, RETRY_KEYS, RETENTION_KEYS, PARAM_KEYS), strict=True):
         assert set(part["properties"]) == set(table)
         assert all(each["description"] for each in part["properties"].values())

@@ -13,6 +13,7 @@ from taskengine.model.definition import (
     Executor,
     OnFailure,
     ParamSpec,
+    Retention,
     RetryPolicy,
     TaskSpec,
     Trigger,
@@ -47,6 +48,7 @@ def test_a_full_file_is_read_to_the_last_key(full_text: str) -> None:
         max_concurrent_tasks=10,
         timeout_us=7_200_000_000,
         on_failure=OnFailure.CONTINUE,
+        retention=Retention(success_us=7 * 86_400_000_000, failed_us=None),
         tasks=(
             TaskSpec(
                 name="calendar",

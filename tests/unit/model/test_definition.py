@@ -10,12 +10,14 @@ from taskengine.model.definition import (
     PARAM_TYPES,
     OnFailure,
     ParamSpec,
+    Retention,
     RetryPolicy,
     TaskSpec,
     Trigger,
     WorkflowDefinition,
     canonical_form,
     decode_canonical,
+    retention_of,
     version_of,
 )
 from taskengine.model.ids import WorkflowId
@@ -48,6 +50,20 @@ def test_keys_are_sorted_at_every_level_and_text_is_utf_8() -> None:
 def test_it_reads_back_to_the_same_definition_and_bytes() -> None:
     assert decode_canonical(canonical_form(FULL)) == FULL
     assert canonical_form(decode_canonical(canonical_form(FULL))) == canonical_form(FULL)
+
+
+def test_for_ever_is_not_the_same_as_not_said() -> None:
+    kept = WorkflowDefinition(id=WorkflowId("w"), retention=Retention(success_us=None, failed_us=Micros(5)))
+    assert canonical_form(kept) == b'{"id":"w","retention":{"failed_us":5,"success_us":null}}'
+    for definition in (kept, FULL, WorkflowDefinition(id=WorkflowId("w"), retention=Retention(failed_us=None))):
+        assert decode_canonical(canonical_form(definition)) == definition
+        assert retention_of(canonical_form(definition)) == definition.retention
+
+
+def test_what_a_retention_does_not_say_is_that_of_the_other() -> None:
+    own, other = Retention(success_us=None), Retention(success_us=Micros(1), failed_us=Micros(2))
+    assert own.over(other) == Retention(success_us=None, failed_us=Micros(2))
+    assert Retention().over(other) == other == other.over(own)
 
 
 def test_a_default_of_null_is_not_the_same_as_none() -> None:
