@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -16,6 +16,7 @@ from taskengine.engine.views import (
     EngineStatus,
     FunctionView,
     InstanceView,
+    Pruned,
     Registration,
     TaskView,
     VersionView,
@@ -125,6 +126,26 @@ class BlockingEngine:
     def delete_workflow(self, workflow_id: str, *, force: bool = False) -> None:
         """Forget a workflow. Raises NotFound, Conflict."""
         self._wait(self._running().delete_workflow(workflow_id, force=force))
+
+    def prune(
+        self,
+        *,
+        older_than_s: float | None = None,
+        states: Collection[InstanceState] = (),
+        workflow_id: str | None = None,
+        dry_run: bool = False,
+        limit: int | None = None,
+    ) -> Pruned:
+        """Remove ended instances whose retention is over, or those that are asked for. As `Engine.prune`."""
+        return self._wait(
+            self._running().prune(
+                older_than_s=older_than_s, states=states, workflow_id=workflow_id, dry_run=dry_run, limit=limit
+            )
+        )
+
+    def sweep(self) -> None:
+        """Delete all that removed instances have left behind."""
+        self._wait(self._running().sweep())
 
     def execute_workflow(
         self,

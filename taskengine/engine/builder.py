@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -13,7 +14,8 @@ from taskengine.engine.engine import Engine
 from taskengine.engine.staff import Settings
 from taskengine.errors import InvalidConfiguration
 from taskengine.functions import MAX_RESULT, Registry, Services, builtin_registry
-from taskengine.model.definition import RetryPolicy
+from taskengine.model.definition import Retention, RetryPolicy
+from taskengine.model.durations import parse_duration
 from taskengine.store.artifacts import open_artifacts
 from taskengine.store.interface import DEFAULT_READERS, Durability
 from taskengine.store.opening import open_store
@@ -22,6 +24,8 @@ from taskengine.telemetry.masking import Mask, secret_values
 __all__ = ["EngineBuilder"]
 
 N = TypeVar("N", int, float)
+Span = float | str | timedelta
+"""Seconds, text such as "30d", or a timedelta."""
 
 
 class EngineBuilder:
@@ -109,6 +113,15 @@ class EngineBuilder:
         """How many log lines are kept of one attempt of a task (10,000); 0: none."""
         return self._with(log_cap=_at_least(0, lines, "log_cap"))
 
+    def with_retention(self, *, success: Span | None = None, failed: Span | None = None) -> Self:
+        """How long instances are kept that ended as Success, and that ended in any other way; None: for ever.
+
+        Without this an embedded engine removes nothing but what a workflow's own `retention` gives up: a library does
+        not delete what nobody told it to. A server starts with 30 and 90 days.
+        """
+        kept = Retention(success_us=_kept("success", success), failed_us=_kept("failed", failed))
+        return self._with(retention=kept)
+
     def with_job_func(self, name: str, function: Callable[..., Any], **options: Any) -> Self:
         """Register a function; options as in `@job`: timeout, retry, executor. Raises InvalidConfiguration."""
         self._registry.add(name, function, **options)
@@ -169,6 +182,13 @@ class EngineBuilder:
     def _with(self, **changes: Any) -> Self:
         self._settings = msgspec.structs.replace(self._settings, **changes)
         return self
+
+
+def _kept(what: str, span: Span | None) -> Micros | None:
+    try:
+        return None if span is None else parse_duration(span)
+    except ValueError as error:
+        raise InvalidConfiguration(f"retention: {what}: {error}; None keeps them for ever") from None
 
 
 def _at_least(least: int, value: N, what: str) -> N:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Self
 
 from taskengine.actors import ActorRef
@@ -27,6 +28,10 @@ class Directory:
         self._copies: dict[CommandId, list[asyncio.Future[Answer]]] = {}
         self._watches: defaultdict[InstanceId, set[Watch]] = defaultdict(set)
         self.sights = Sights()
+        self.coming: set[InstanceId] = set()
+        """Instances that are being read from the store, or that come back after a failure of their actor."""
+        self.leaving: set[InstanceId] = set()
+        """Ended instances whose removal is being committed: they are not read any more."""
         self.bodies: set[tuple[InstanceId, int, int]] = set()
         """Instance, ordinal and attempt of every body that has begun and has not really ended."""
 
@@ -42,6 +47,11 @@ class Directory:
     def leave(self, instance_id: InstanceId) -> None:
         self._live.pop(instance_id, None)
         self.sights.leave(instance_id)
+
+    def free(self, instance_ids: Iterable[InstanceId]) -> set[InstanceId]:
+        """Those that nobody holds: not in memory, not on their way there, none of their bodies still runs."""
+        held = {instance_id for instance_id, _, _ in self.bodies} | self.coming
+        return {each for each in instance_ids if each not in self._live and each not in held}
 
     def __len__(self) -> int:
         return len(self._live)

@@ -1,7 +1,7 @@
 """The facade: what a program, the command line or a server asks of the engine. Edges may await; the inside does not."""
 
 import asyncio
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -10,6 +10,7 @@ import msgspec
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
+from taskengine.engine.collector import collect
 from taskengine.engine.commanding import Commanding
 from taskengine.engine.draining import Draining
 from taskengine.engine.instance import start_key
@@ -18,12 +19,14 @@ from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
 from taskengine.engine.planner import Answer
+from taskengine.engine.pruner import Pruner
 from taskengine.engine.recovery import Recovery
+from taskengine.engine.retention import asked
 from taskengine.engine.runner import Runner
 from taskengine.engine.saving import saved
 from taskengine.engine.staff import Settings, Staff
 from taskengine.engine.supervisor import Supervisor
-from taskengine.engine.views import EngineStatus, InstanceView, Registration
+from taskengine.engine.views import EngineStatus, InstanceView, Pruned, Registration
 from taskengine.engine.waiting import Enough, until
 from taskengine.errors import Conflict, DuplicateKey, Unavailable
 from taskengine.functions import Caller, Hearing, Registry, Services
@@ -112,6 +115,10 @@ class Engine(Commanding):
             max_result=self._settings.max_result,
             log_cap=self._settings.log_cap,
         )
+        runner = Runner(self._settings.slots, self._directory)
+        logbook = Logbook(
+            self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
+        )
         self._staff = Staff(
             ambient=self._ambient,
             settings=self._settings,
@@ -124,11 +131,20 @@ class Engine(Commanding):
             caller=caller,
             timers=Timers(self._ambient.clock, self._ambient.log),
             bus=self.bus,
-            runner=Runner(self._settings.slots, self._directory),
+            runner=runner,
             linger=Linger(self._ambient.clock),
             recovery=self._recovery,
-            logbook=Logbook(
-                self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
+            logbook=logbook,
+            pruner=Pruner(
+                self._ambient,
+                self.store,
+                checkpointer,
+                self._directory,
+                logbook,
+                self._settings.retention,
+                dispatcher.spawn,
+                lambda: bool(runner.busy or checkpointer.backlog),
+                lambda: collect(self.store, self._artifacts, self._ambient),
             ),
             mask=self._mask,
             counts=None if isinstance(self._ambient.metrics, SilentMetrics) else self._ambient.metrics,
@@ -140,6 +156,7 @@ class Engine(Commanding):
         if self._recover:
             await self._take_up()
         self._recovery.all_known()
+        self._staff.pruner.start()
 
     async def _restore_functions(self) -> None:
         if self._restore is None:
@@ -191,6 +208,7 @@ class Engine(Commanding):
                 await self._drain(staff, grace_s)
                 staff.linger.close()
                 staff.timers.close()
+                staff.pruner.close()
                 await staff.logbook.close()
                 await staff.checkpointer.stop()
         finally:
@@ -316,6 +334,40 @@ class Engine(Commanding):
     async def save(self, write: TokenRow) -> None:
         """Commit a row that is no instance's; returns after the commit. Raises CommitFailed, Unavailable."""
         await saved(self._running().checkpointer, write)
+
+    # -- forgetting ----------------------------------------------------------------------------------------------
+
+    async def prune(
+        self,
+        *,
+        older_than_s: float | None = None,
+        states: Collection[InstanceState] = (),
+        workflow_id: str | None = None,
+        dry_run: bool = False,
+        limit: int | None = None,
+    ) -> Pruned:
+        """Remove ended instances whose retention is over, as the engine does by itself every ten minutes.
+
+        They are gone when this returns; what they have left behind is deleted in the background, and by `sweep`. An
+        instance that is younger than 24 hours and has an idempotency key stays, and what is in use at the moment.
+
+        older_than_s         all that ended so long ago, whatever their retention says
+        states, workflow_id  only those in one of these final states, of that workflow
+        dry_run              only count them
+        limit                stop after so many; `more` then says that there may be more
+        Raises InvalidInput, CommitFailed, StoreUnavailable; what was removed until then stays removed.
+        """
+        pruner = self._running().pruner
+        pruning = asked(older_than_s, states, workflow_id)
+        if dry_run:
+            return await pruner.count(pruning)
+        pruned = await pruner.prune(pruning, limit)
+        pruner.sweep_soon()
+        return pruned
+
+    async def sweep(self) -> None:
+        """Delete all that removed instances have left behind. Raises CommitFailed, StoreUnavailable."""
+        await self._running().pruner.sweep()
 
     # -- how it is -------------------------------------------------------------------------------------------------
 

@@ -102,6 +102,11 @@ class Logbook:
         if page is not None and page.unsaved:
             self._save_all()
 
+    def owes(self, instance_id: InstanceId) -> bool:
+        """Whether lines of the instance are not committed yet."""
+        page = self._pages.get(instance_id)
+        return page is not None and bool(page.unsaved or page.waiting)
+
     async def close(self) -> None:
         """Hand everything to the checkpointer, before it stops. Lines whose ids cannot be found out are lost."""
         for instance_id in [key for key, page in self._pages.items() if page.waiting]:

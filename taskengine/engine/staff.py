@@ -10,10 +10,12 @@ from taskengine.engine.blueprint import Blueprints
 from taskengine.engine.directory import Directory
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
+from taskengine.engine.pruner import Pruner
 from taskengine.engine.recovery import Recovery
+from taskengine.engine.retention import FOR_EVER
 from taskengine.engine.runner import Runner
 from taskengine.functions import DEFAULT_LOG_CAP, MAX_RESULT, Caller, Registry
-from taskengine.model.definition import RetryPolicy
+from taskengine.model.definition import Retention, RetryPolicy
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
@@ -37,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_cap           lines that are kept of one attempt
     inline_result     bytes of JSON up to which a result lies in its task's row; a larger one is an artifact
     max_result        bytes of JSON that a result may have at all
+    retention         how long ended instances are kept whose version says nothing
     """
 
     slots: int = 20
@@ -52,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_cap: int = DEFAULT_LOG_CAP
     inline_result: int = 1 << 20
     max_result: int = MAX_RESULT
+    retention: Retention = FOR_EVER
 
     @property
     def thread_count(self) -> int:
@@ -79,5 +83,6 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     linger: Linger
     recovery: Recovery
     logbook: Logbook
+    pruner: Pruner
     mask: Mask
     counts: Metrics | None

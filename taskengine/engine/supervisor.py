@@ -92,6 +92,11 @@ class Supervisor(AsyncActor):
         if instance_id in self._failed or (ref is not None and not ref.is_alive()):
             self._late.setdefault(instance_id, []).append(message)
             return
+        if instance_id in self._staff.directory.leaving:  # for the length of a commit: then it is not there any more
+            if isinstance(message, Command):
+                gone = Unavailable(f"instance {instance_id} is being removed: its retention is over")
+                self._staff.directory.answer(message.id, gone)
+            return
         if isinstance(message, Command):
             self._note_asked(instance_id, message.id)
         if ref is not None:
@@ -111,6 +116,7 @@ class Supervisor(AsyncActor):
             if directory.get(instance_id) is not None:  # started while the store was being read
                 self._staff.recovery.lost(instance_id)
         self._unclean.update(fresh)
+        directory.coming.update(fresh)
         self._reading.update((instance_id, []) for instance_id in fresh)
         self._spawn_fetch(tuple(fresh))
 
@@ -119,6 +125,7 @@ class Supervisor(AsyncActor):
         waiting = self._reading.get(instance_id)
         if waiting is None:
             waiting = self._reading[instance_id] = []
+            self._staff.directory.coming.add(instance_id)
             self._spawn_fetch((instance_id,))
         return waiting
 
@@ -153,6 +160,7 @@ class Supervisor(AsyncActor):
 
     def _on_read(self, instance_id: InstanceId, message: _Read) -> None:
         waiting = self._reading.pop(instance_id, [])
+        self._staff.directory.coming.discard(instance_id)
         found = message.found.get(instance_id)
         if found is None:
             self._refuse(instance_id, waiting, message.error or NotFound("instance", instance_id))
@@ -245,6 +253,7 @@ class Supervisor(AsyncActor):
                 self._condemned.discard(instance_id)
             return
         self._failed[instance_id] = ended.error
+        self._staff.directory.coming.add(instance_id)  # until it is known to be there, or not to come
         if instance_id not in self._landing:
             self._follow_up(instance_id)
 
@@ -258,6 +267,7 @@ class Supervisor(AsyncActor):
     def _follow_up(self, instance_id: InstanceId) -> None:
         """The failed actor is gone and what it had saved has landed: tell who waits, and build it anew."""
         error = self._failed.pop(instance_id)
+        self._staff.directory.coming.discard(instance_id)
         for command_id in self._asked.pop(instance_id, ()):
             self._staff.directory.answer(command_id, _as_answer(error, "the command"))
         late, key = self._late.pop(instance_id, []), start_key(instance_id)

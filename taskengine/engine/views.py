@@ -24,6 +24,7 @@ __all__ = [
     "EngineStatus",
     "FunctionView",
     "InstanceView",
+    "Pruned",
     "Registration",
     "TaskView",
     "VersionView",
@@ -116,6 +117,17 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     version: Version
     created: bool
     changed: bool
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What `prune` did, or would do.
+
+    instances  that were removed, or would be
+    more       a limit was reached; there may be more
+    """
+
+    instances: int
+    more: bool = False
 
 
 class WorkflowView(msgspec.Struct, frozen=True, kw_only=True):

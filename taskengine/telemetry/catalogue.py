@@ -91,6 +91,7 @@ CATALOGUE: Final[Mapping[str, Measure]] = {
     "logs.lines": _count("Log lines of tasks that were stored"),
     "loop.blocked": _count("Times that something held the loop for half a second and more"),
     "loop.lag_s": _gauge("How late the loop came to its work lately"),
+    "retention.removed": _count("Ended instances that were removed because their retention was over, or by request"),
     "stream.clients": _gauge("WebSocket and event stream clients"),
     "stream.closed": _count("Streams that the server closed", "reason"),
     "stream.frames": _count("Frames that were sent to stream clients"),

@@ -70,7 +70,7 @@ class World:
         self.engines: list[Engine] = []
 
     async def start(self, jobs: dict[str, Callable[..., Any]] | None = None, **settings: Any) -> Engine:
-        """A started engine. `settings`: workers=3 is `with_workers(3)`, and so on."""
+        """A started engine. `settings`: workers=3 is `with_workers(3)`; a mapping gives keywords."""
         ambient = Ambient(clock=self.clock, probe=self.probe, metrics=self.metrics, log=self.log)
         builder = EngineBuilder(ambient).with_store(self.dsn)
         for name, value in settings.items():
