@@ -14,6 +14,7 @@ __all__ = [
     "INSTANCE_CHANGE",
     "LOG",
     "REMOVAL",
+    "REMOVED",
     "TASK",
     "TASK_CHANGE",
     "TOKEN",
@@ -52,6 +53,7 @@ FUNCTION: Final[Columns] = ("name", "path", "signature", "doc", "source_hash")
 LOG: Final[Columns] = ("instance_id", "id", "task", "attempt", "level", "at_us", "message")
 ARTIFACT: Final[Columns] = ("instance_id", "ordinal", "name", "digest", "size", "at_us")
 REMOVAL: Final[Columns] = ("id", "at_run")
+REMOVED: Final[Columns] = ("instance_id",)
 TOKEN: Final[Columns] = ("id", "name", "scope", "digest", "created_us", "expires_us", "revoked_us")
 WORKFLOW: Final[Columns] = ("id", "version")
 

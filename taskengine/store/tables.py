@@ -51,6 +51,7 @@ TABLES: Final[tuple[Table, ...]] = (
     Table(name="commands", columns=columns.COMMAND, key=("instance_id", "id"), wide=("answer",), numbered=True),
     Table(name="logs", columns=columns.LOG, key=("instance_id", "id"), wide=("message",)),
     Table(name="artifacts", columns=columns.ARTIFACT, key=("instance_id", "ordinal", "name")),
+    Table(name="removed", columns=columns.REMOVED, key=("instance_id",)),
 )
 """In the order in which they are copied."""
 
