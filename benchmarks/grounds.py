@@ -73,7 +73,7 @@ def ask(dsn: str, sql: str) -> list[Sequence[Any]]:
 async def _ask_mysql(dsn: str, sql: str) -> list[Sequence[Any]]:
     from taskengine.store.mysql import MySqlDriver
 
-    link = await MySqlDriver(dsn, Ambient(), durability="full").connect("reader")
+    link = await MySqlDriver(dsn, Ambient(), durability="full").connect("lane")
     try:
         return list(await link.rows(sql, ()))
     finally:

@@ -60,12 +60,14 @@ def assemble(settings: Settings, ambient: Ambient, on_fatal: Callable[[BaseExcep
 def _builder(config: Config, ambient: Ambient) -> EngineBuilder:
     engine, functions = config.engine, config.functions
     execution, database, artifacts = engine.execution, engine.storage.database, engine.storage.artifacts
+    retention = engine.storage.retention
     timeout = execution.default_task_timeout
     builder = (
         EngineBuilder(ambient)
         .with_store(database.dsn)
         .with_durability(database.durability)
         .with_readers(database.pool_size)
+        .with_retention(success=retention.success, failed=retention.failed)
         .with_artifacts(artifacts.url or "")
         .with_result_limits(inline=artifacts.inline, limit=artifacts.limit)
         .with_workers(execution.worker_concurrency)

@@ -75,7 +75,6 @@ FLAGS: Final = {
 LATER: Final = frozenset(
     {
         ("plugins",),
-        (_ROOT, "storage", "retention"),
         (_ROOT, "execution", "pools"),
         (_ROOT, "execution", "cluster"),
     }

@@ -17,6 +17,7 @@ __all__ = [
     "FunctionsConfig",
     "GeneralConfig",
     "LimitsConfig",
+    "RetentionConfig",
     "RetryConfig",
     "ServerConfig",
     "Size",
@@ -93,10 +94,20 @@ class ArtifactsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The longest result that a task may have."""
 
 
+class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`task-engine.storage.retention`: how long ended instances are kept, with all that belongs to them."""
+
+    success: timedelta | None = timedelta(days=30)
+    """Those that ended as Success; `none`: for ever. A workflow may say otherwise."""
+    failed: timedelta | None = timedelta(days=90)
+    """Those that ended in any other way; `none`: for ever."""
+
+
 class StorageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`task-engine.storage`."""
 
     database: DatabaseConfig = DatabaseConfig()
+    retention: RetentionConfig = RetentionConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
 
 

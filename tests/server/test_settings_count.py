@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
                 if not name.startswith("with_"):
                     return found
 
-                def call(value: Any) -> Any:
-                    calls[name] = value
-                    return found(value)
+                def call(*values: Any, **named: Any) -> Any:
+                    calls[name] = named if named else values[0]
+                    return found(*values, **named)
 
                 return call
 
@@ -66,6 +67,10 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
         ("FUNCTIONS__MODULES", "counted_module", "with_module", "counted_module"),
         ("FUNCTIONS__APPS", "counted_app.py", "with_app", "counted_app.py"),
         ("LIMITS__LOG_LINES", "7", "with_log_cap", 7),
+        ("STORAGE__ARTIFACTS__URL", "/some/folder", "with_artifacts", "/some/folder"),
+        ("STORAGE__ARTIFACTS__INLINE", "1KiB", "with_result_limits", {"inline": 1024, "limit": 64 << 20}),
+        ("STORAGE__ARTIFACTS__LIMIT", "2MiB", "with_result_limits", {"inline": 1 << 20, "limit": 2 << 20}),
+        ("STORAGE__RETENTION__FAILED", "none", "with_retention", {"success": timedelta(days=30), "failed": None}),
     ],
 )
 def test_a_setting_reaches_the_engine_and_changes_nothing_else(

@@ -30,9 +30,9 @@ class _Builder:
         self._ambient, self._seen = ambient, seen
 
     def __getattr__(self, name: str) -> Any:
-        def record(value: Any) -> "_Builder":
+        def record(value: Any = None, **named: Any) -> "_Builder":
             if name != "with_on_fatal":
-                self._seen.append((name, value))
+                self._seen.append((name, value, named))
             return self
 
         return record
