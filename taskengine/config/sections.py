@@ -87,7 +87,7 @@ class ArtifactsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`task-engine.storage.artifacts`: where large results are kept."""
 
     url: str | None = None
-    """A folder, or an address such as s3://bucket/prefix; `none`: the folder `artifacts` beside the database's file."""
+    """A folder or an address such as s3://bucket/prefix, of this database alone; `none`: beside the database's file."""
     inline: Size = Size(1024 * 1024)
     """The longest result that is kept in the database itself."""
     limit: Size = Size(64 * 1024 * 1024)

@@ -59,8 +59,8 @@ class EngineBuilder:
         return self
 
     def with_artifacts(self, url: str | Path) -> Self:
-        """Where large results lie: a folder, or an address of fsspec such as `s3://bucket/prefix`. Without it: the
-        folder `artifacts` beside the database's file, or in the data folder."""
+        """Where large results of this database lie, and no other's: a folder, or an address of fsspec such as
+        `s3://bucket/prefix`. Without it: a folder beside the database's file, or in the data folder."""
         self._artifacts = str(url)
         return self
 

@@ -7,6 +7,7 @@ under a row that is just being written.
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -25,6 +26,8 @@ __all__ = ["Artifacts", "BucketArtifacts", "FolderArtifacts", "MemoryArtifacts",
 _T = TypeVar("_T")
 
 _DRAFT: Final = ".part"
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306}
+_UNSAFE: Final = re.compile(r"[^\w.]+")
 
 
 class Artifacts(Protocol):
@@ -49,7 +52,9 @@ class Artifacts(Protocol):
 
 
 def open_artifacts(url: str, dsn: str, clock: Clock) -> Artifacts:
-    """The place that `url` names; empty: the folder `artifacts` beside the database's file, or in the data folder.
+    """The place that `url` names; empty: a folder of the database's own, see `default_folder`.
+
+    It belongs to one database: what no row of that one names is collected.
 
     url     a folder, `file:///path`, `memory://`, or an address of fsspec such as `s3://bucket/prefix`
     Raises  InvalidConfiguration. Nothing is touched yet.
@@ -67,13 +72,18 @@ def open_artifacts(url: str, dsn: str, clock: Clock) -> Artifacts:
 
 
 def default_folder(dsn: str) -> Path:
-    """Beside the database's file, or in the data folder."""
-    if database_kind(dsn) != "sqlite":
-        return data_folder() / "artifacts"
+    """`engine.db.artifacts` beside the file `engine.db`; for a server `artifacts/` and the database's name in the data
+    folder, whoever logs in and with which options. Several databases in one folder do not collect from each other."""
+    kind = database_kind(dsn)
+    if kind != "sqlite":
+        parts = urlsplit(dsn)
+        name = f"{kind} {parts.hostname} {parts.port or _PORTS.get(kind or '')} {unquote(parts.path)}"
+        return data_folder() / "artifacts" / _UNSAFE.sub("-", name)
     path = unquote(urlsplit(dsn).path) if "://" in dsn else dsn
     if "://" in dsn and path.startswith(("/./", "/../", "/~")):
         path = path[1:]
-    return Path(path).expanduser().resolve().with_name("artifacts")
+    file = Path(path).expanduser().resolve()
+    return file.with_name(f"{file.name}.artifacts")
 
 
 def _checked(content: bytes, ref: ArtifactRef, where: str) -> bytes:

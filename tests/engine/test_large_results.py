@@ -69,7 +69,7 @@ async def test_a_large_result_outlives_its_engine(sqlite_world: World) -> None:
 
 
 async def test_a_place_that_cannot_be_written_fails_the_attempt(sqlite_world: World, tmp_path: Path) -> None:
-    (tmp_path / "artifacts").write_text("in the way")
+    (tmp_path / "引擎.db.artifacts").write_text("in the way")
     engine = await started(sqlite_world)
     done = await finished(engine, chain())
     assert done.status == "Failed"

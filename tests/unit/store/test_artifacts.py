@@ -10,7 +10,7 @@ import pytest
 from taskengine.clock import ManualClock, SystemClock
 from taskengine.errors import InvalidConfiguration, StoreCorrupt, StoreUnavailable
 from taskengine.model.artifacts import ArtifactRef, digest_of, is_reference, reference, referred
-from taskengine.store.artifacts import BucketArtifacts, FolderArtifacts, MemoryArtifacts, open_artifacts
+from taskengine.store.artifacts import BucketArtifacts, FolderArtifacts, MemoryArtifacts, default_folder, open_artifacts
 
 FUTURE_US = 1 << 60
 PLACES: dict[str, Callable[[Path], Any]] = {
@@ -132,7 +132,23 @@ def test_beside_the_file_of_the_database(tmp_path: Path, monkeypatch: pytest.Mon
     for dsn in ("data/engine.db", "sqlite:///./data/engine.db", f"sqlite://{tmp_path}/data/engine.db"):
         made = open_artifacts("", dsn, ManualClock())
         assert isinstance(made, FolderArtifacts)
-        assert made.folder == tmp_path / "data" / "artifacts"
+        assert made.folder == tmp_path / "data" / "engine.db.artifacts"
+
+
+def test_no_two_databases_share_a_place_by_default() -> None:
+    """Else each would collect what the other one's rows name."""
+    named = ["a.db", "b.db", "postgresql://u@h/d", "postgresql://u@h/e", "postgresql://u@g/d", "mysql://h/d"]
+    named.append("postgresql://u@h:5433/d")
+    assert len({default_folder(dsn) for dsn in named}) == len(named)
+    assert default_folder("postgresql://u:p@h/d?sslmode=require") == default_folder("postgres://v@H:5432/d")
+
+
+async def test_one_database_does_not_collect_what_another_one_keeps(tmp_path: Path) -> None:
+    clock = ManualClock()
+    mine, other = (open_artifacts("", str(tmp_path / name), clock) for name in ("a.db", "b.db"))
+    ref = await other.put(b"kept by b")
+    assert await mine.older(FUTURE_US) == []
+    assert await other.get(ref) == b"kept by b"
 
 
 def test_an_address_that_nobody_knows_is_told() -> None:
