@@ -125,23 +125,25 @@ class MySqlDriver:
             raise StoreUnavailable(f"{self.address}: no answer within {_CONNECT_S:g} s") from exc
         except MySQLError as exc:
             raise translate(exc, self.address) from exc
-        except RuntimeError as exc:  # a way to log in for which the driver lacks a package
-            raise InvalidConfiguration(f"{self.address}: {exc}; or encrypt the connection: ?ssl_mode=required") from exc
+        except (OSError, EOFError, RuntimeError) as exc:
+            # RuntimeError: cut before its options were set; or a way to log in for which the driver lacks a package
+            raise StoreUnavailable(f"{self.address}: {exc}") from exc
         return MySqlLink(connection, self._ambient.clock, self.address)
 
     async def _set_up(self, link: MySqlLink, purpose: Purpose) -> None:
         kind = kind_of(link.server, self.address)
-        for statement in _READER if purpose == "reader" else _LANE:
-            said = statement.format(
+        settings = [
+            statement.format(
                 exact=_EXACT[kind],
                 row_lock_s=_ROW_LOCK_S,
                 idle_s=_IDLE_S,
                 reader_idle_s=_READER_IDLE_S,
                 read_limit=_READ_LIMIT[kind],
             )
-            await link.rows(said, ())
+            for statement in (_READER if purpose == "reader" else _LANE)
+        ]
         name = f"taskengine link {self._ambient.ids.uuid7()}"
-        ((most_bytes, flush, binlog, sync_binlog, database, _),) = await link.rows(_ABOUT, (name,))
+        ((most_bytes, flush, binlog, sync_binlog, database, _),) = await link.rows(_ABOUT, (name,), leading=settings)
         link.name, link.most_bytes, self._database = name, int(most_bytes) - 1024, database
         if purpose == "owner" and self._durability == "full":
             self._warn(flush, binlog, sync_binlog)

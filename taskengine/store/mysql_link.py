@@ -47,7 +47,7 @@ _TRIES: Final = 3
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 """As far as this system has them: seconds, seconds, probes, milliseconds."""
 
-_SEE: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY; "
+_SEE: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
 
 class MySqlLink:
@@ -84,9 +84,12 @@ class MySqlLink:
     def fresh(self) -> bool:
         return not self.used
 
-    async def rows(self, sql: str, values: Sequence[object], *, limit_s: float | None = None) -> Sequence[codec.Values]:
+    async def rows(
+        self, sql: str, values: Sequence[object], *, leading: Sequence[str] = (), limit_s: float | None = None
+    ) -> Sequence[codec.Values]:
+        """leading: statements without values that travel ahead."""
         with self._in_time(limit_s or _WAIT_S):
-            return await self._ask(filled(sql, values))
+            return await self._ask("; ".join([*leading, filled(sql, values)]), leading=len(leading))
 
     async def _ask(self, sql: str, *, leading: int = 0) -> Sequence[codec.Values]:
         """Rows of the statement behind so many leading ones."""
@@ -99,19 +102,20 @@ class MySqlLink:
 
     async def see(self, look: Look[_T]) -> _T:
         with self._in_time(_WAIT_S):
-            leading = _SEE  # travels with the first question
+            begun = False
             try:
                 query, values = next(look)
                 while True:
-                    rows = await self._ask(leading + filled(query, values), leading=bool(leading))
-                    leading = ""
+                    asked = filled(query, values)
+                    rows = await (self._ask(asked) if begun else self._ask(f"{_SEE}; {asked}", leading=1))
+                    begun = True
                     query, values = look.send(rows)
             except StopIteration as end:
                 found: _T = end.value
             except BaseException:
                 await self._roll_back()
                 raise
-            if not leading:
+            if begun:
                 await self._connection.query("COMMIT")
         return found
 

@@ -16,6 +16,7 @@ from taskengine.model.records import (
     EventRow,
     FunctionRow,
     InstanceChange,
+    InstanceRemoval,
     InstanceRow,
     LogBatch,
     LogRow,
@@ -89,6 +90,7 @@ def writes(rng: random.Random, instances: int, *, nul: bool = False) -> Iterator
         )
     for n in range(instances):
         yield from _instance(rng, n, nul=nul)
+    yield from _removed(rng)
 
 
 def _definitions(rng: random.Random) -> Iterator[Write]:
@@ -140,6 +142,14 @@ def _instance(rng: random.Random, n: int, *, nul: bool) -> Iterator[Write]:
     lines = tuple(_line(rng, name, number, created_us, nul=nul) for number in range(1, rng.choice([1, 4])))
     if lines:
         yield LogBatch(lines)
+
+
+def _removed(rng: random.Random) -> Iterator[Write]:
+    """One whose row is gone and whose event is not yet."""
+    name = "ffffffff-removed"
+    row = InstanceRow(id=name, workflow_id="w0", version="00", phase=Phase.END, final=InstanceState.SUCCESS)
+    yield Decision(instance_id=name, event=_event(rng, name, 1, START_US, []), instance=InstanceChange(row))
+    yield InstanceRemoval(instance_id=name, run=1)
 
 
 def _task(rng: random.Random, ordinal: int, at_us: int) -> TaskRow:

@@ -21,6 +21,7 @@ from taskengine.model.definition import TaskSpec
 from taskengine.model.ids import InstanceId, WorkflowId
 from taskengine.model.messages import Settled
 from taskengine.model.states import INSTANCE_FINAL
+from taskengine.store.artifacts import MemoryArtifacts
 from taskengine.store.opening import open_store
 
 OPERATIONS = 80
@@ -35,7 +36,7 @@ class Stored:
     """The same questions to the store alone."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reading = Reading(engine.store, Blueprints(), SystemClock())
+        self._reading = Reading(engine.store, engine._artifacts, Blueprints(), SystemClock())
 
     async def said(self, instance_id: str) -> tuple[InstanceView, Any]:
         known = InstanceId(instance_id)
@@ -244,7 +245,7 @@ async def test_an_engine_that_only_reads_sees_what_another_process_writes(sqlite
     store = open_store(sqlite_world.dsn, Ambient(), read_only=True)
     await store.open()
     try:
-        reading = Reading(store, Blueprints(), SystemClock(), Directory())
+        reading = Reading(store, MemoryArtifacts(SystemClock()), Blueprints(), SystemClock(), Directory())
         for _ in range(2):
             assert (await reading.instance(instance)).status == "Failed"
         fail.clear()

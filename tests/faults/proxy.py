@@ -29,7 +29,8 @@ class _Line:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
-        self.answer_cut = False  # what comes next from the server is not passed on, and ends the line
+        self.answer_cut = False  # what comes next from the server is not passed on, and at its end the line is cut
+        self.answer = b""
 
     def cut(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):
@@ -208,6 +209,9 @@ class Proxy:
         while piece := await source.read(1 << 16):
             await self._pass_time()
             if line.answer_cut:
+                line.answer += piece
+                if self._kind == "mysql" and not _mysql_is_done(line.answer):
+                    continue
                 self._note_cut()
                 line.cut(reset=True)
                 return
@@ -227,6 +231,24 @@ class Proxy:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         await self._passes.wait()
+
+
+def _mysql_is_done(answer: bytes) -> bool:
+    """Has the server answered the last of several statements, none of which gives rows? It answers one by one."""
+    while len(answer) >= 4:
+        length = int.from_bytes(answer[:3], "little")
+        packet, answer = answer[4 : 4 + length], answer[4 + length :]
+        if len(packet) == length and (packet[0] == 0xFF or not _has_more(packet)):
+            return True
+    return False
+
+
+def _has_more(ok: bytes) -> bool:
+    """An OK packet: 0, two numbers of varying length, the status of the server."""
+    at = 1
+    for _ in range(2):
+        at += {0xFC: 3, 0xFD: 4, 0xFE: 9}.get(ok[at], 1)
+    return bool(int.from_bytes(ok[at : at + 2], "little") & 0x0008)
 
 
 def wait_for(holds: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:

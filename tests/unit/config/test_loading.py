@@ -235,7 +235,6 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("TASKENGINE_SERVER__PROT", "did you mean `TASKENGINE_SERVER__PORT`?"),
         ("TASKENGINE_WOMBAT__X", "docs/configuration.md lists them"),
         ("TASKENGINE_EXECUTION__POOLS", "not supported yet"),
-        ("TASKENGINE_EXECUTION__POOLS", "not supported yet"),
     ],
 )
 def test_a_variable_that_sets_nothing_is_an_error(variable: str, wanted: str) -> None:

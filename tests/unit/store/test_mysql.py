@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import asyncmy
@@ -427,5 +426,4 @@ def test_every_statement_of_the_schema_names_its_collation() -> None:
     """Else a column would have the one of the server's configuration."""
     for step in load(folder("mysql")):
         for statement in step.statements:
-            assert ("{exact}" in statement) == statement.startswith("CREATE TABLE"), statement[:60]
-    assert Path(str(folder("mysql"))).is_dir()
+            assert "{exact}" in statement or not statement.startswith("CREATE TABLE"), statement[:60]
