@@ -24,8 +24,9 @@ demo: $(READY) ## Run the example in examples/demo
 
 test: check-format check-style check-types check-imports check-tests ## Check everything: format, style, types, imports, tests
 
+# ONLY=tests/conformance: a part of it.
 test-servers: $(READY) ## What also runs on PostgreSQL and MariaDB; tests/databases/servers.py says how they are found
-	@$(BIN)/pytest -q -m "servers and not torture" -n auto --maxprocesses 4 --dist worksteal
+	@$(BIN)/pytest -q -m "servers and not torture" -n auto --maxprocesses 4 --dist worksteal $(ONLY)
 
 lint: check-format check-style check-types check-imports ## The same without the tests
 

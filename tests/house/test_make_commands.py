@@ -24,8 +24,8 @@ def test_commands_of_the_readme_are_targets(project: Path) -> None:
 
 
 def test_ci_runs_the_test_command(project: Path) -> None:
-    last = (project / ".ci" / "run").read_text().splitlines()[-2:]
-    assert last == ["make test", "exec make test-servers"]
+    last = [line for line in (project / ".ci" / "run").read_text().splitlines() if not line.startswith("#")][-2:]
+    assert last == ["make test", "exec make test-servers ONLY=tests/conformance/store"]
     assert (project / ".ci" / "run").stat().st_mode & 0o111
 
 
