@@ -55,6 +55,7 @@ TASK_KEYS = [
     "result",
     "error",
     "attempts",
+    "artifact",
 ]
 PROGRESS_KEYS = [
     "total",
