@@ -176,6 +176,10 @@ class MySqlDriver:
         ((got,),) = await link.rows(_SQL["lock"], (_lock_name(self._database), _LOCK_WAIT_S))
         return bool(got == 1)
 
+    async def locked(self, link: Link) -> bool:
+        ((number,),) = await link.rows(_SQL["used_lock"], (_lock_name(self._database),))
+        return number is not None
+
     async def applied(self, link: Link) -> int:
         ((tables, ours),) = await link.rows(_SQL["our_tables"], ())
         if ours:

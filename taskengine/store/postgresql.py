@@ -148,6 +148,10 @@ class PostgresDriver:
         await link.rows("SET lock_timeout = DEFAULT", ())
         return True
 
+    async def locked(self, link: Link) -> bool:
+        ((locked,),) = await link.rows(_SQL["is_locked"], ())
+        return bool(locked)
+
     async def bury(self, link: Link, dead: Link) -> None:
         assert isinstance(dead, _PostgresLink), "links come from `connect`"
         with suppress(StoreError):

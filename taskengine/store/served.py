@@ -91,6 +91,10 @@ class Driver(Protocol):
         """Take the owner's lock, which ends with the link; waits a moment for a holder that is dying."""
         ...
 
+    async def locked(self, link: Link) -> bool:
+        """Whether anybody has it."""
+        ...
+
     async def bury(self, link: Link, dead: Link) -> None:
         """End what is left on the server of a link that has ended here. As well as it can; raises nothing for that."""
         ...
@@ -348,8 +352,7 @@ class ServedStore(SqlStore):
 
     async def _look_outside(self, link: Link) -> tuple[int, Holder | None]:
         found = await self._driver.applied(link)
-        ((locked,),) = await link.rows(self._sql["is_locked"], ())
-        return found, await self._noted(link) if locked else None
+        return found, await self._noted(link) if await self._driver.locked(link) else None
 
     async def copy_in(self, table: Table, rows: Sequence[codec.Values], note: MoveNote) -> None:
         async with self._lanes[0].taken() as link:

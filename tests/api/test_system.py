@@ -1,6 +1,7 @@
 """The server itself over HTTP: health, version, metrics, status, nodes, functions."""
 
 import os
+from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from api.apiworld import STARTED_AT, ApiWorld, api_world
 
 from taskengine.version import VERSION
-from taskengine.wire import Envelope, FunctionBody, HealthBody, NodeBody, StatusBody, VersionInfo
+from taskengine.wire import DatabaseBody, Envelope, FunctionBody, HealthBody, NodeBody, StatusBody, VersionInfo
 
 Word = Literal["ok", "starting", "degraded", "stopping"]
 
@@ -72,6 +73,29 @@ async def test_this_server_is_the_node(world: ApiWorld) -> None:
         (node,) = msgspec.json.decode((await client.get("/api/v1/nodes")).content, type=Envelope[list[NodeBody]]).data
     assert (node.id, node.pid, node.version) == ("node-1", os.getpid(), VERSION)
     assert node.epoch >= 1
+
+
+async def test_the_database_is_told_to_who_looks_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "engine.db"
+    async with api_world(dsn=path) as world, world.client() as client, world.client("define") as other:
+        await client.post("/api/v1/workflows", content=b"id: w\n", headers={"Content-Type": "application/yaml"})
+        await client.post("/api/v1/workflows/w/execute?wait=20s")
+        assert (await other.get("/api/v1/admin/database")).status_code == 403
+        answer = await client.get("/api/v1/admin/database")
+    found = msgspec.json.decode(answer.content, type=Envelope[DatabaseBody]).data
+    assert (found.kind, found.address, found.missing_steps) == ("sqlite", f"sqlite://{path}", [])
+    assert found.instances == {"Success": 1}
+    assert {table.name: (table.rows, table.exact) for table in found.tables or ()}["instances"] == (1, True)
+    assert found.holder is not None
+    assert (found.holder.pid, found.oldest_unfinished, found.filled_from) == (os.getpid(), None, None)
+
+
+async def test_a_database_in_memory_has_no_schema(world: ApiWorld) -> None:
+    async with world.client() as client:
+        found = msgspec.json.decode(
+            (await client.get("/api/v1/admin/database")).content, type=Envelope[DatabaseBody]
+        ).data
+    assert (found.kind, found.schema, found.missing_steps, found.size_bytes) == ("memory", 0, [], 0)
 
 
 async def test_functions_are_those_that_a_definition_may_name(world: ApiWorld) -> None:

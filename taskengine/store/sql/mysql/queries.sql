@@ -30,10 +30,6 @@ INSERT INTO taskengine_migrations (number, name, done) VALUES (?, ?, 0);
 -- name: note_statement
 UPDATE taskengine_migrations SET done = ?, at_us = ? WHERE number = ?;
 
--- name: is_locked
--- As the driver calls it.
-SELECT is_used_lock(concat('taskengine ', left(sha2(database(), 256), 32))) IS NOT NULL;
-
 -- name: advance_epoch
 INSERT INTO nodes (id, epoch, holder) VALUES ('local', 1, ?)
 ON DUPLICATE KEY UPDATE epoch = epoch + 1, holder = VALUES(holder);
