@@ -65,10 +65,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         said = said.replace(f"IN {_NUMBERS}", self.in_numbers or f"IN {_NUMBERS}").replace(_NUMBERS, self.numbers)
         return _JSON.sub(lambda match: self.blob.format(match[1]), said)
 
-    def listed(self, values: Collection[str] | Collection[int]) -> object:
-        """What is bound as `{texts ?}` or `{numbers ?}`."""
-        return list(values) if self.binds_lists else msgspec.json.encode(list(values)).decode()
-
     def marked(self, sql: str) -> str:
         """With the driver's marks instead of ours: the last step, after which nothing may be put together."""
         return sql if self.mark is None else _MARK.sub(self.mark, sql.replace("%", "%%"))

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS moves (
 -- Views for people who look into the database themselves: docs/sql-views.md. The engine asks none of them. Their names
 -- and columns stay and are alike in all databases; later steps may add some. Times are UTC.
 
-CREATE VIEW v_workflows AS
+CREATE SQL SECURITY INVOKER VIEW v_workflows AS
 SELECT
     w.id AS id,
     coalesce(JSON_UNQUOTE(JSON_EXTRACT(d.canonical, '$.name')) COLLATE {exact}, w.id) AS name,
@@ -17,7 +17,7 @@ SELECT
     TIMESTAMP '1970-01-01 00:00:00' + INTERVAL d.created_us MICROSECOND AS created_at
 FROM workflows AS w JOIN definitions AS d ON d.version = w.version;
 
-CREATE VIEW v_instances AS
+CREATE SQL SECURITY INVOKER VIEW v_instances AS
 SELECT
     id,
     workflow_id,
@@ -67,7 +67,7 @@ FROM (
     ) AS counted
 ) AS summed;
 
-CREATE VIEW v_tasks AS
+CREATE SQL SECURITY INVOKER VIEW v_tasks AS
 SELECT
     instance_id,
     ordinal,
@@ -89,7 +89,7 @@ SELECT
     JSON_UNQUOTE(JSON_EXTRACT(error, '$.message')) COLLATE {exact} AS error_message
 FROM tasks;
 
-CREATE VIEW v_attempts AS
+CREATE SQL SECURITY INVOKER VIEW v_attempts AS
 SELECT
     a.instance_id,
     t.name AS task,
@@ -103,7 +103,7 @@ SELECT
     JSON_UNQUOTE(JSON_EXTRACT(a.error, '$.message')) COLLATE {exact} AS error_message
 FROM attempts AS a JOIN tasks AS t ON t.instance_id = a.instance_id AND t.ordinal = a.ordinal;
 
-CREATE VIEW v_events AS
+CREATE SQL SECURITY INVOKER VIEW v_events AS
 SELECT
     instance_id,
     seq,
@@ -114,7 +114,7 @@ SELECT
     CAST(JSON_EXTRACT(body, '$.transitions') AS CHAR) COLLATE {exact} AS transitions
 FROM events;
 
-CREATE VIEW v_logs AS
+CREATE SQL SECURITY INVOKER VIEW v_logs AS
 SELECT
     instance_id,
     id,
