@@ -353,6 +353,13 @@ def test_a_move_shows_what_both_add_up_to(main: Main, db: str, folder: Path) -> 
     assert main("db", "move", db, "c.db", "-q").stderr == ""
 
 
+def test_where_large_results_are_is_told(main: Main, folder: Path) -> None:
+    filled(folder / "from.db", 10)
+    assert f"large results are files and stay where they are, by default in {folder / 'artifacts'}; " in (
+        main("db", "move", "from.db", "to.db", "-q").stderr
+    )
+
+
 def test_a_move_as_data(main: Main, db: str) -> None:
     found = main("db", "move", db, "b.db", "--json", "-q").data
     assert [list(each) for each in found[:1]] == [["table", "rows", "sha256", "equal", "target_rows", "target_sha256"]]

@@ -83,7 +83,13 @@ def _for_postgresql(parts: SplitResult, file: str) -> Sequence[str]:
 
 
 def _for_mysql(parts: SplitResult, file: str) -> Sequence[str]:
-    who = [f"--host={parts.hostname}", f"--port={parts.port or 3306}", f"--user={unquote(parts.username or '')}"]
+    socket = dict(parse_qsl(parts.query)).get("unix_socket")
+    place = (
+        [f"--socket={socket}"]
+        if socket
+        else [f"--host={parts.hostname or 'localhost'}", f"--port={parts.port or 3306}"]
+    )
+    who = [*place, *([f"--user={unquote(parts.username)}"] if parts.username else [])]
     database = unquote(parts.path.strip("/"))
     return (
         shlex.join(["mariadb-dump", *who, "--single-transaction", "--quick", f"--result-file={file}", database]),

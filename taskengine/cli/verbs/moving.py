@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import sys
+from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
@@ -19,6 +20,7 @@ from taskengine.cli.targets.naming import address_of
 from taskengine.cli.terminal import is_animated
 from taskengine.config.dsn import password_of, shown_dsn
 from taskengine.errors import InvalidInput, StoreUnavailable
+from taskengine.store.artifacts import default_folder
 from taskengine.store.moving import Compared, Moved, move
 from taskengine.store.opening import open_store
 from taskengine.store.sql_store import SqlStore
@@ -58,7 +60,7 @@ def move_database(ambient: Ambient | None, *, source: str, target: str, resume: 
         table=lambda stream: _print(tables, stream, headers=output.headers),
         key="table",
     )
-    return _report(moved, here, there, output)
+    return _report(moved, here, there, default_folder(address_of(source)), output)
 
 
 async def _move(
@@ -124,7 +126,7 @@ def _print(tables: list[MovedTable], stream: TextIO, *, headers: bool) -> None:
     show_table(_HEADS, rows, stream, headers=headers)
 
 
-def _report(moved: Moved, source: SqlStore, target: SqlStore, output: Output) -> int:
+def _report(moved: Moved, source: SqlStore, target: SqlStore, artifacts: Path, output: Output) -> int:
     if moved.replaced:
         say(
             f"{moved.replaced:,} texts had the character U+0000, which this kind of database cannot hold; "
@@ -136,6 +138,12 @@ def _report(moved: Moved, source: SqlStore, target: SqlStore, output: Output) ->
             "move into another, empty database."
         )
         return exits.ERROR
+    large = sum(each.source.rows for each in moved.tables if each.source.table == "artifacts")
+    if large:
+        say(
+            f"{large:,} large results are files and stay where they are, by default in {artifacts}; "
+            "name that place in the configuration (task-engine.storage.artifacts.url)."
+        )
     output.hint(
         f"Both are equal. {source.address} is as it was; name {target.address} in the configuration of the server "
         "(task-engine.storage.database.dsn), or with --db."
