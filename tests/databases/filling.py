@@ -60,8 +60,12 @@ START_US = 1_700_000_000_000_000
 _BATCH = 400
 
 
-async def fill(store: Store, instances: int, *, seed: int = 1, nul: bool = False) -> None:
-    """An open store, which is empty. nul: some texts have the character U+0000."""
+async def fill(store: Store, instances: int, *, seed: int = 1, nul: bool = False, longest: int = 3_000) -> None:
+    """An open store, which is empty.
+
+    nul      some texts have the character U+0000
+    longest  some results repeat their text so often
+    """
     batch: list[Write] = []
     number = 0
 
@@ -71,7 +75,7 @@ async def fill(store: Store, instances: int, *, seed: int = 1, nul: bool = False
         await store.commit(merge(batch, epoch=store.epoch, lane=0, number=number, acknowledged=number - 1))
         batch.clear()
 
-    for write in writes(random.Random(seed), instances, nul=nul):
+    for write in writes(random.Random(seed), instances, nul=nul, longest=longest):
         batch.append(write)
         if len(batch) == _BATCH:
             await commit()
@@ -79,7 +83,7 @@ async def fill(store: Store, instances: int, *, seed: int = 1, nul: bool = False
         await commit()
 
 
-def writes(rng: random.Random, instances: int, *, nul: bool = False) -> Iterator[Write]:
+def writes(rng: random.Random, instances: int, *, nul: bool, longest: int) -> Iterator[Write]:
     yield from _definitions(rng)
     for n in range(5):
         yield FunctionRow(
@@ -89,7 +93,7 @@ def writes(rng: random.Random, instances: int, *, nul: bool = False) -> Iterator
             id=f"t{n}", name=_text(rng), scope="read", digest=f"{n:064x}", created_us=START_US + n, revoked_us=n or None
         )
     for n in range(instances):
-        yield from _instance(rng, n, nul=nul)
+        yield from _instance(rng, n, nul=nul, longest=longest)
     yield from _removed(rng)
 
 
@@ -104,7 +108,7 @@ def _definitions(rng: random.Random) -> Iterator[Write]:
     yield WorkflowRemoval(workflow_id="w1")
 
 
-def _instance(rng: random.Random, n: int, *, nul: bool) -> Iterator[Write]:
+def _instance(rng: random.Random, n: int, *, nul: bool, longest: int) -> Iterator[Write]:
     name = f"{rng.getrandbits(32):08x}-{n:06x}"
     phase = rng.choice([Phase.RUN, Phase.DRAIN, Phase.END, Phase.END])
     final = rng.choice([InstanceState.SUCCESS, InstanceState.FAILED]) if phase is Phase.END else None
@@ -128,7 +132,7 @@ def _instance(rng: random.Random, n: int, *, nul: bool) -> Iterator[Write]:
         error=_text(rng) + ("\0" if nul and n % 3 == 0 else ""),
         idempotency_key=rng.choice([None, f"{n} {_text(rng)}"]),
     )
-    tasks = [_task(rng, ordinal, created_us) for ordinal in range(rng.choice([0, 1, 2, 3, 9]))]
+    tasks = [_task(rng, ordinal, created_us, longest) for ordinal in range(rng.choice([0, 1, 2, 3, 9]))]
     yield Decision(
         instance_id=name,
         event=_event(rng, name, 1, created_us, tasks),
@@ -152,7 +156,7 @@ def _removed(rng: random.Random) -> Iterator[Write]:
     yield InstanceRemoval(instance_id=name, run=1)
 
 
-def _task(rng: random.Random, ordinal: int, at_us: int) -> TaskRow:
+def _task(rng: random.Random, ordinal: int, at_us: int, longest: int) -> TaskRow:
     state = rng.choice(list(TaskState))
     return TaskRow(
         ordinal=ordinal,
@@ -169,7 +173,7 @@ def _task(rng: random.Random, ordinal: int, at_us: int) -> TaskRow:
         started_us=at_us + 10,
         finished_us=at_us + 20 if state is TaskState.SUCCESS else None,
         result=rng.choice(
-            [_large(rng), None, b"null", b'"\\u0000"', msgspec.json.encode(_text(rng) * rng.choice([1, 1, 1, 3000]))]
+            [_large(rng), None, b"null", b'"\\u0000"', msgspec.json.encode(_text(rng) * rng.choice([1, 1, 1, longest]))]
         ),
         error=rng.choice([None, msgspec.json.encode(TaskFailure(type="ValueError", message=_text(rng)))]),
     )
