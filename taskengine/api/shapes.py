@@ -21,7 +21,7 @@ from taskengine.engine.views import (
     VersionView,
     WorkflowView,
 )
-from taskengine.model.definition import ParamSpec, WorkflowDefinition
+from taskengine.model.definition import ParamSpec, Retention, WorkflowDefinition
 from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow, TaskFailure
 from taskengine.model.states import BUCKETS, Bucket
@@ -44,6 +44,7 @@ from taskengine.wire import (
     OldestBody,
     ParamBody,
     ProgressBody,
+    RetentionBody,
     StatusBody,
     TableBody,
     TaskBody,
@@ -305,7 +306,8 @@ def status_body(status: EngineStatus, *, stream_clients: int = 0, loop_lag_s: fl
     )
 
 
-def database_body(found: StoreFigures) -> DatabaseBody:
+def database_body(found: StoreFigures, retention: Retention | None = None) -> DatabaseBody:
+    """`retention`: of the server on it, where one answers."""
     status, oldest = found.status, found.oldest
     return DatabaseBody(
         kind=found.kind,
@@ -325,7 +327,15 @@ def database_body(found: StoreFigures) -> DatabaseBody:
         ),
         holder=holder_body(found.holder),
         filled_from=None if found.move is None else _filled_body(found.move),
+        retention=None if retention is None else _retention_body(retention),
     )
+
+
+def _retention_body(retention: Retention) -> RetentionBody:
+    def span(kept_us: Micros | msgspec.UnsetType | None) -> float | None:
+        return kept_us / 1_000_000 if isinstance(kept_us, int) else None
+
+    return RetentionBody(success=span(retention.success_us), failed=span(retention.failed_us))
 
 
 def holder_body(holder: Holder | None) -> HolderBody | None:

@@ -95,7 +95,7 @@ async def list_nodes(parts: Parts) -> Reply[Envelope[list[NodeBody]]]:
 @get("/api/v1/admin/database", opt={"scope": "admin"}, responses=problems(503), tags=["server"], summary="Database")
 async def get_database(parts: Parts) -> Reply[Envelope[DatabaseBody]]:
     """The database under this server: size, rows of each table (large ones estimated), schema, who has it."""
-    return Reply(Envelope(data=database_body(await parts.engine.store.figures())))
+    return Reply(Envelope(data=database_body(await parts.engine.store.figures(), parts.engine.retention)))
 
 
 ROUTES: Final = [get_livez, get_readyz, get_health, get_version, get_metrics, get_status, list_nodes, get_database]

@@ -30,7 +30,7 @@ from taskengine.engine.views import EngineStatus, InstanceView, Pruned, Registra
 from taskengine.engine.waiting import Enough, until
 from taskengine.errors import Conflict, DuplicateKey, Unavailable
 from taskengine.functions import Caller, Hearing, Registry, Services
-from taskengine.model.definition import WorkflowDefinition
+from taskengine.model.definition import Retention, WorkflowDefinition
 from taskengine.model.ids import InstanceId, WorkflowId
 from taskengine.model.messages import Command
 from taskengine.model.params import bind_params
@@ -375,6 +375,11 @@ class Engine(Commanding):
     def ready(self) -> bool:
         """It has started, and every unfinished instance that it found is queued again."""
         return self._staff is not None and not self._stopped and self._recovery.over
+
+    @property
+    def retention(self) -> Retention:
+        """Of instances whose workflow says nothing itself."""
+        return self._settings.retention
 
     @property
     def stalled(self) -> bool:

@@ -31,8 +31,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_instances(self) -> bool:
-        """Its rows belong to an instance each."""
-        return self.key[0] == "instance_id"
+        """An instance has several of its rows."""
+        return self.key[0] == "instance_id" and len(self.key) > 1
 
     def places(self, dialect: Dialect) -> tuple[str, ...]:
         """All columns that are copied, as this database calls them; the number comes last."""

@@ -13,6 +13,7 @@ __all__ = [
     "HolderBody",
     "NodeBody",
     "OldestBody",
+    "RetentionBody",
     "Scope",
     "StatusBody",
     "TableBody",
@@ -125,6 +126,13 @@ class FilledBody(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class RetentionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How long instances are kept that ended as Success, and that ended otherwise, in seconds; null: for ever."""
+
+    success: float | None
+    failed: float | None
+
+
 class DatabaseBody(msgspec.Struct, frozen=True, kw_only=True):
     """A database as whoever looks after it sees it.
 
@@ -136,6 +144,7 @@ class DatabaseBody(msgspec.Struct, frozen=True, kw_only=True):
                    null where its schema is too old to be read
     holder         null: nobody has it
     filled_from    null: no move has filled it
+    retention      of instances whose workflow says nothing itself; null: nobody but its server knows
     """
 
     kind: str
@@ -148,6 +157,7 @@ class DatabaseBody(msgspec.Struct, frozen=True, kw_only=True):
     oldest_unfinished: OldestBody | None = None
     holder: HolderBody | None = None
     filled_from: FilledBody | None = None
+    retention: RetentionBody | None = None
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

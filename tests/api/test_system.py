@@ -9,7 +9,16 @@ import pytest
 from api.apiworld import STARTED_AT, ApiWorld, api_world
 
 from taskengine.version import VERSION
-from taskengine.wire import DatabaseBody, Envelope, FunctionBody, HealthBody, NodeBody, StatusBody, VersionInfo
+from taskengine.wire import (
+    DatabaseBody,
+    Envelope,
+    FunctionBody,
+    HealthBody,
+    NodeBody,
+    RetentionBody,
+    StatusBody,
+    VersionInfo,
+)
 
 Word = Literal["ok", "starting", "degraded", "stopping"]
 
@@ -86,6 +95,7 @@ async def test_the_database_is_told_to_who_looks_after_it(tmp_path: Path) -> Non
     assert (found.kind, found.address, found.missing_steps) == ("sqlite", f"sqlite://{path}", [])
     assert found.instances == {"Success": 1}
     assert {table.name: (table.rows, table.exact) for table in found.tables or ()}["instances"] == (1, True)
+    assert found.retention == RetentionBody(success=None, failed=None), "an embedded engine keeps everything"
     assert found.holder is not None
     assert (found.holder.pid, found.oldest_unfinished, found.filled_from) == (os.getpid(), None, None)
 

@@ -18,6 +18,7 @@ from databases.filling import fill
 from taskengine.ambient import Ambient
 from taskengine.clock import Micros
 from taskengine.store import migrations
+from taskengine.store.artifacts import default_folder
 from taskengine.store.interface import MoveNote
 from taskengine.store.opening import open_store
 from taskengine.store.queries import folder as folder_of
@@ -89,7 +90,7 @@ def test_the_status_as_data(main: Main, db: str, folder: Path) -> None:
     found = main("db", "status", "--db", db, "--json").data
     assert list(found) == [
         *("kind", "address", "schema", "missing_steps", "size_bytes", "instances", "tables", "oldest_unfinished"),
-        *("holder", "filled_from"),
+        *("holder", "filled_from", "retention"),
     ]
     assert (found["kind"], found["missing_steps"], found["instances"]) == ("sqlite", [], {"Success": 1})
     assert found["tables"][0] == {"name": "definitions", "rows": 1, "exact": True}
@@ -101,9 +102,11 @@ def test_a_server_and_its_database_say_the_same(main: Main, served: Any) -> None
     asked, looked = (main("db", "status", "--json", *flags).data for flags in (served.flags, served.db))
     for found in (asked, looked):
         found.pop("size_bytes")  # its log grows and shrinks
+    assert (asked.pop("retention"), looked.pop("retention")) == ({"success": 2592000.0, "failed": 7776000.0}, None)
     assert asked == looked
     assert looked["holder"] == {"pid": served.process.pid, "host": "", "address": served.address}
     text = main("db", "status", *served.flags).stdout
+    assert "Kept       success 30d, others 90d\n" in text
     assert f"Held by    the server at {served.address} (pid {served.process.pid})\n" in text
 
 
@@ -355,8 +358,9 @@ def test_a_move_shows_what_both_add_up_to(main: Main, db: str, folder: Path) -> 
 
 def test_where_large_results_are_is_told(main: Main, folder: Path) -> None:
     filled(folder / "from.db", 10)
-    assert f"large results are files and stay where they are, by default in {folder / 'artifacts'}; " in (
-        main("db", "move", "from.db", "to.db", "-q").stderr
+    assert (
+        f"large results are files and stay where they are, by default in {default_folder(str(folder / 'from.db'))}; "
+        in (main("db", "move", "from.db", "to.db", "-q").stderr)
     )
 
 

@@ -18,7 +18,9 @@ from taskengine.cli.safe import clean
 from taskengine.cli.targets.choosing import choose
 from taskengine.cli.targets.naming import database_of, where_of
 from taskengine.cli.verbs.instances import time_text
+from taskengine.clock import Micros, seconds
 from taskengine.errors import InvalidInput, SchemaTooNew
+from taskengine.model.durations import format_duration
 from taskengine.store.checksums import checksum
 from taskengine.store.interface import SchemaSteps
 from taskengine.store.opening import open_store
@@ -123,6 +125,8 @@ def _facts(body: DatabaseBody) -> Sequence[tuple[str, str]]:
     if body.instances is not None:
         counts = ", ".join(f"{count:,} {state}" for state, count in sorted(body.instances.items()))
         facts.append(("Instances", counts or "none"))
+    if (kept := body.retention) is not None:
+        facts.append(("Kept", f"success {_kept_text(kept.success)}, others {_kept_text(kept.failed)}"))
     if (oldest := body.oldest_unfinished) is not None:
         about = f"{oldest.id} of {oldest.workflow_id}, {oldest.status}"
         facts.append(("Unfinished", f"since {time_text(oldest.created_at)} UTC: {about}"))
@@ -149,6 +153,10 @@ def _filled_text(body: DatabaseBody) -> str:
     if filled.finished_at is None:
         return f"in part from {filled.source}; `taskengine db move FROM TO --resume` goes on"
     return f"from {filled.source}, {time_text(filled.finished_at)} UTC"
+
+
+def _kept_text(kept_s: float | None) -> str:
+    return "for ever" if kept_s is None else format_duration(Micros(seconds(kept_s)))
 
 
 def _listed(steps: Sequence[str]) -> str:
