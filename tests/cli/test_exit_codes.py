@@ -1,5 +1,6 @@
 """One table: each exit code, from a server and from this machine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -98,12 +99,17 @@ def cancelled_on_the_server(world: World) -> int:
 
 def a_watch_that_is_left(world: World) -> int:
     watching = world.start("instance", "watch", world.started(world.holding), "--logs", *world.served.flags)
-    world.until(lambda: any("socket:" in os.readlink(each) for each in _files(watching.pid)))
+    world.until(lambda: any("socket:" in each for each in _files(watching.pid)))
     return world.interrupted(watching)
 
 
 def _files(pid: int) -> list[str]:
-    return [each for n in os.listdir(f"/proc/{pid}/fd") if os.path.islink(each := f"/proc/{pid}/fd/{n}")]
+    """What a process has open just now; a file that it closes between the two looks is not among them."""
+    found = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
 
 
 SERVER: Final[dict[int, Callable[[World], int]]] = {

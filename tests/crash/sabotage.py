@@ -87,10 +87,10 @@ def start_early() -> None:
 
     cut = InstanceActor._cut
 
-    def hasty(self: InstanceActor) -> None:
+    def hasty(self: InstanceActor, **named: Any) -> None:
         effects = self._plan.effects
         self._plan.effects = [effect for effect in effects if not isinstance(effect, Offer)]
-        cut(self)
+        cut(self, **named)
         self._perform([effect for effect in effects if isinstance(effect, Offer)])
 
     InstanceActor._cut = hasty  # type: ignore[method-assign]

@@ -65,7 +65,7 @@ def test_a_second_server_on_the_same_database_names_the_first(tmp_path: Path) ->
         (["--tls-cert", "c.yaml"], "", "tls_key"),
         (["--log-level", "loud"], "", "warning"),
         (["--port", "70000"], "", "65,535"),
-        (["--db", "postgresql://u:hunter2@h/d"], "", "PostgreSQL"),
+        (["--db", "postgresql://u:hunter2@nowhere.invalid/d"], "", "postgresql://u:***@nowhere.invalid/d"),
     ],
 )
 def test_a_mistake_in_the_settings(tmp_path: Path, arguments: list[str], text: str, said: str) -> None:
