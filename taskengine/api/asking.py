@@ -13,6 +13,7 @@ from taskengine.clock import Micros
 from taskengine.errors import InvalidInput
 from taskengine.model.ids import WorkflowId
 from taskengine.model.names import composed
+from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import InstanceState
 from taskengine.store.interface import InstanceQuery
 
@@ -57,6 +58,16 @@ def command_id(principal: Principal, route: str, instance_id: str, key: str | No
         return None
     parts = "\0".join((principal.id, route, instance_id, key))
     return hashlib.sha256(parts.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def states_of(names: Sequence[str]) -> list[InstanceState]:
+    """The states of a body, by their names. Raises InvalidInput."""
+    known = {state.value: state for state in InstanceState}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+        raise InvalidInput(f"status: there is no state {unknown[0]!r}{hint}")
+    return [known[name] for name in names]
 
 
 def labels_of(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -95,7 +95,8 @@ _LINKS: Final[Mapping[str, tuple[str, str, Sequence[str]]]] = {
 """Where an id of an answer is asked for next."""
 
 _EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "create_token": {"name": "dashboard", "scope": "read", "expires_in": 2592000}
+    "create_token": {"name": "dashboard", "scope": "read", "expires_in": 2592000},
+    "prune": {"older_than": 604800, "status": ["Success"], "dry_run": True},
 }
 """Bodies of routes that cannot say an example themselves."""
 
@@ -105,7 +106,7 @@ _TAGS: Final[Sequence[tuple[str, str, str]]] = (
     ("/api/v1/instances", "instances", "What was started: state, tasks, logs, commands."),
     ("/api/v1/events", "streams", "What happens, as it happens."),
     ("/api/v1/functions", "functions", "The job functions that this server can run."),
-    ("/api/v1/admin", "tokens", "Who may do what."),
+    ("/api/v1/admin/tokens", "tokens", "Who may do what."),
     ("/schema", "document", "This document, for programs and for people."),
     ("/", "server", "The server itself, for people, load balancers and monitoring."),
 )

@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import Final
 
 import anyio
-from litestar import get
+from litestar import get, post
+from litestar.params import JSONBody
 
+from taskengine.api.asking import states_of, workflow_key
 from taskengine.api.describing import problems
 from taskengine.api.parts import Parts
 from taskengine.api.replies import Reply, Text
@@ -16,7 +18,16 @@ from taskengine.api.shapes import database_body, status_body
 from taskengine.engine.gauges import refresh_gauges
 from taskengine.errors import TaskEngineError, Unavailable
 from taskengine.version import VERSION
-from taskengine.wire import DatabaseBody, Envelope, HealthBody, NodeBody, StatusBody, VersionInfo
+from taskengine.wire import (
+    DatabaseBody,
+    Envelope,
+    HealthBody,
+    NodeBody,
+    PruneReply,
+    PruneRequest,
+    StatusBody,
+    VersionInfo,
+)
 
 __all__ = ["ROUTES"]
 
@@ -98,4 +109,38 @@ async def get_database(parts: Parts) -> Reply[Envelope[DatabaseBody]]:
     return Reply(Envelope(data=database_body(await parts.engine.store.figures(), parts.engine.retention)))
 
 
-ROUTES: Final = [get_livez, get_readyz, get_health, get_version, get_metrics, get_status, list_nodes, get_database]
+@post(
+    "/api/v1/admin/prune",
+    opt={"scope": "admin"},
+    status_code=200,
+    responses=problems(503),
+    tags=["server"],
+    summary="Prune",
+)
+async def prune(data: JSONBody[PruneRequest], parts: Parts) -> Envelope[PruneReply]:
+    """Remove ended instances now, with all that is stored of them. Ask again while the answer says `more`.
+
+    Never removed are unfinished instances, those in use at the moment, and those of the last 24 hours that have an
+    idempotency key.
+    """
+    pruned = await parts.engine.prune(
+        older_than_s=data.older_than,
+        states=states_of(data.status),
+        workflow_id=None if data.workflow_id is None else workflow_key(data.workflow_id),
+        dry_run=data.dry_run,
+        limit=data.limit,
+    )
+    return Envelope(data=PruneReply(instances=pruned.instances, more=pruned.more))
+
+
+ROUTES: Final = [
+    get_livez,
+    get_readyz,
+    get_health,
+    get_version,
+    get_metrics,
+    get_status,
+    list_nodes,
+    get_database,
+    prune,
+]

@@ -124,6 +124,7 @@ class AsyncClient:
     status = _verb(verbs.status)
     nodes = _verb(verbs.nodes)
     database = _verb(verbs.database)
+    prune = _verb(verbs.prune)
     version = _verb(verbs.version)
     health = _verb(verbs.health)
     tokens = _verb(verbs.tokens)

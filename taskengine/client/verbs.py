@@ -31,6 +31,8 @@ from taskengine.wire.system import (
     FunctionBody,
     HealthBody,
     NodeBody,
+    PruneReply,
+    PruneRequest,
     Scope,
     StatusBody,
     TokenBody,
@@ -69,6 +71,7 @@ __all__ = [
     "logs",
     "nodes",
     "pause",
+    "prune",
     "resume",
     "retry",
     "revoke_token",
@@ -352,6 +355,41 @@ def database() -> Flow[DatabaseBody]:
     return ask(_get(api_path("admin", "database"), _DATABASE, scope="admin"))
 
 
+def prune(
+    *,
+    older_than: float | None = None,
+    status: str | Sequence[str] = (),
+    workflow_id: str | None = None,
+    dry_run: bool = False,
+    limit: int = 1_000,
+) -> Flow[PruneReply]:
+    """Remove ended instances with all that is stored of them: those whose retention is over, or what is asked for.
+
+    older_than  those that ended so many seconds ago, whatever their retention says
+    status      only those in one of these final states
+    dry_run     only count them
+    limit       at most so many at once, up to 10,000; the reply's `more` says that there may be more
+    Raises InvalidInput, and Unavailable. Needs the scope `admin`.
+    """
+    request = PruneRequest(
+        older_than=older_than,
+        status=[status] if isinstance(status, str) else list(status),
+        workflow_id=workflow_id,
+        dry_run=dry_run,
+        limit=limit,
+    )
+    return ask(
+        Call(
+            method="POST",
+            path=api_path("admin", "prune"),
+            body=encode(request),
+            content_type=JSON,
+            decode=_PRUNED,
+            scope="admin",
+        )
+    )
+
+
 def nodes() -> Flow[list[NodeBody]]:
     """The servers that work on this store."""
     return ask(_get(api_path("nodes"), _NODES))
@@ -485,6 +523,7 @@ _EVENTS: Final = enveloped(Page[StreamFrame])
 _FUNCTIONS: Final = enveloped(list[FunctionBody])
 _STATUS: Final = enveloped(StatusBody)
 _NODES: Final = enveloped(list[NodeBody])
+_PRUNED: Final = enveloped(PruneReply)
 _DATABASE: Final = enveloped(DatabaseBody)
 _VERSION: Final = enveloped(VersionInfo)
 _HEALTH: Final = enveloped(HealthBody)

@@ -1,7 +1,7 @@
 """The server itself over the wire."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ __all__ = [
     "HolderBody",
     "NodeBody",
     "OldestBody",
+    "PruneReply",
+    "PruneRequest",
     "RetentionBody",
     "Scope",
     "StatusBody",
@@ -158,6 +160,30 @@ class DatabaseBody(msgspec.Struct, frozen=True, kw_only=True):
     holder: HolderBody | None = None
     filled_from: FilledBody | None = None
     retention: RetentionBody | None = None
+
+
+class PruneRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which ended instances to remove; with nothing said: those whose retention is over.
+
+    older_than   ended so many seconds ago, whatever their retention says
+    status       only in one of these final states; empty: in any
+    workflow_id  only of this workflow
+    dry_run      only count them
+    limit        remove at most so many with this request, so that its answer does not take long
+    """
+
+    older_than: float | None = None
+    status: list[str] = []
+    workflow_id: str | None = None
+    dry_run: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+
+
+class PruneReply(msgspec.Struct, frozen=True, kw_only=True):
+    """How many instances were removed, or would be; `more`: the limit was reached, and there may be more."""
+
+    instances: int
+    more: bool
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

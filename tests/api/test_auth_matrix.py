@@ -53,6 +53,7 @@ EXPECTED: Final[dict[Route, str]] = {
     ("POST", "/api/v1/instances/{instance_id}/cancel"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/retry"): "operate",
     ("GET", "/api/v1/admin/database"): "admin",
+    ("POST", "/api/v1/admin/prune"): "admin",
     ("GET", "/api/v1/admin/tokens"): "admin",
     ("POST", "/api/v1/admin/tokens"): "admin",
     ("DELETE", "/api/v1/admin/tokens/{token_id}"): "admin",

@@ -108,6 +108,43 @@ async def test_a_database_in_memory_has_no_schema(world: ApiWorld) -> None:
     assert (found.kind, found.schema, found.missing_steps, found.size_bytes) == ("memory", 0, [], 0)
 
 
+async def test_ended_instances_are_removed_on_request(world: ApiWorld) -> None:
+    async with world.client() as client, world.client("define") as other:
+        await client.post("/api/v1/workflows", content=b"id: w\n", headers={"Content-Type": "application/yaml"})
+        for _ in range(3):
+            await client.post("/api/v1/workflows/w/execute?wait=20s")
+
+        async def prune(**request: object) -> tuple[int, bool]:
+            answer = await client.post("/api/v1/admin/prune", json=request)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["data"]["instances"], answer.json()["data"]["more"]
+
+        assert (await other.post("/api/v1/admin/prune", json={})).status_code == 403
+        assert await prune() == (0, False), "an embedded engine keeps everything"
+        assert await prune(older_than=0, dry_run=True) == (3, False)
+        assert await prune(older_than=0, workflow_id="other") == (0, False)
+        assert await prune(older_than=0, status=["Failed"]) == (0, False)
+        assert await prune(older_than=0, limit=2) == (2, True)
+        assert await prune(older_than=0) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("request_body", "said"),
+    [
+        ({"status": ["Sucess"]}, "Success"),
+        ({"status": ["Running"]}, "only ended instances"),
+        ({"older_than": -1}, "span of time"),
+        ({"limit": 0}, "limit"),
+        ({"oldr": 1}, "oldr"),
+    ],
+)
+async def test_a_prune_that_cannot_be_meant(world: ApiWorld, request_body: dict[str, object], said: str) -> None:
+    async with world.client() as client:
+        answer = await client.post("/api/v1/admin/prune", json=request_body)
+    assert answer.status_code == 400
+    assert said in answer.text
+
+
 async def test_functions_are_those_that_a_definition_may_name(world: ApiWorld) -> None:
     async with world.client("read") as client:
         answer = await client.get("/api/v1/functions")

@@ -1,12 +1,14 @@
 """`taskengine db`: how a database is, its schema, a copy of it, its move."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +166,94 @@ def test_what_is_not_about_databases_is_refused(main: Main, db: str) -> None:
         done = main("db", *words)
         assert (done.returncode, done.stdout) == (2, ""), words
         assert "memory" in done.stderr
-    assert main("db", "prune").returncode == 2
+    assert main("db", "prune", "--runs", "--older-than", "1d").returncode == 2
+
+
+# -- prune
+
+
+def ended(main: Main, served: Any, workflow_id: str, many: int) -> list[str]:
+    """So many instances that have ended, on the server, and had no idempotency key."""
+    found = []
+    for _ in range(many):
+        request = urllib.request.Request(
+            f"{served.address}/api/v1/workflows/{workflow_id}/execute?wait=20s",
+            data=b"{}",
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {Path(served.token_file).read_text().strip()}",
+            },
+        )
+        with urllib.request.urlopen(request) as answer:
+            found.append(json.load(answer)["data"]["instance_id"])
+    return found
+
+
+def test_old_instances_of_a_server_are_removed(main: Main, served: Any, upload: Callable[..., str]) -> None:
+    workflow_id = upload("name: a, job: noop")
+    gone = ended(main, served, workflow_id, 3)
+    asked = ("db", "prune", "--workflow", workflow_id, "--older-than", "0s", *served.flags)
+    done = main(*asked, "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "3 ended instances would be removed\n")
+    done = main(*asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Remove 3 ended instances of the server {served.address}, with all that is stored of them?" in done.stderr
+    assert "--yes" in done.stderr
+    assert main(*asked, "--yes", "--json").data == {"instances": 3, "dry_run": False}
+    assert main(*asked, "--yes").stdout == "0 ended instances removed\n"
+    assert {main("instance", "status", each, *served.flags).returncode for each in gone} == {3}
+
+
+def test_a_key_keeps_an_instance_for_a_day_and_that_is_told(
+    main: Main, served: Any, upload: Callable[..., str]
+) -> None:
+    workflow_id = upload("name: a, job: noop")
+    assert main("workflow", "execute", workflow_id, "--wait", *served.flags).returncode == 0
+    done = main("db", "prune", "--workflow", workflow_id, "--older-than", "0s", "--yes", *served.flags)
+    assert (done.returncode, done.stdout) == (0, "0 ended instances removed\n")
+    assert "idempotency key" in done.stderr
+    assert "idempotency" not in main("db", "prune", "--older-than", "24h", "--yes", *served.flags).stderr
+
+
+def test_what_retention_keeps_stays(main: Main, served: Any, upload: Callable[..., str]) -> None:
+    (kept,) = ended(main, served, upload("name: a, job: noop"), 1)
+    assert main("db", "prune", "--yes", *served.flags).stdout == "0 ended instances removed\n"
+    assert main("instance", "status", kept, *served.flags).returncode == 0
+
+
+def test_old_instances_of_a_database_without_a_server(main: Main, db: str, folder: Path) -> None:
+    done = main("db", "prune", "--db", db, "--yes")
+    assert (done.returncode, "--older-than" in done.stderr, "--config" in done.stderr) == (2, True, True)
+    (folder / "server.yaml").write_text(
+        f"task-engine: {{storage: {{database: {{dsn: '{db}'}}, retention: {{success: 1h, failed: none}}}}}}\n"
+    )
+    assert main("db", "prune", "--config", "server.yaml", "--yes").stdout == "0 ended instances removed\n"
+    assert main("db", "prune", "--db", db, "--older-than", "0s", "--status", "failed", "--yes").stdout.startswith("0 ")
+    done = main("db", "prune", "--db", db, "--older-than", "0s", "--status", "success", "--yes")
+    assert (done.returncode, done.stdout) == (0, "1 ended instance removed\n")
+    assert main("db", "status", "--db", db, "--json").data["instances"] == {}
+    rows = sqlite3.connect(folder / db).execute("SELECT (SELECT count(*) FROM tasks) + (SELECT count(*) FROM events)")
+    assert rows.fetchone() == (0,), "nothing is left behind"
+
+
+def test_beside_a_server_its_database_is_not_pruned(main: Main, served: Any) -> None:
+    done = main("db", "prune", *served.db, "--older-than", "1d", "--yes")
+    assert (done.returncode, served.address in done.stderr) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--status", "running"), "Running is not an end"),
+        (("--status", "sucess"), "did you mean"),
+        (("--older-than", "soon"), "soon"),
+        (("--older-than", "-1d"), "-1d"),
+    ],
+)
+def test_a_prune_of_nonsense(main: Main, served: Any, words: tuple[str, ...], said: str) -> None:
+    done = main("db", "prune", *words, "--yes", *served.flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 # -- passwords

@@ -12,7 +12,7 @@ CONTRACT = {
     *("upload", "validate", "workflows", "workflow", "versions", "delete_workflow", "export", "graph", "execute"),
     *("instances", "iter_instances", "instance", "detail", "tasks", "task", "history", "pause", "resume", "cancel"),
     *("retry", "logs", "follow_logs", "events", "stream", "functions", "status", "nodes", "version", "health"),
-    *("database", "tokens", "create_token", "revoke_token", "rotate_token", "watch", "close"),
+    *("database", "prune", "tokens", "create_token", "revoke_token", "rotate_token", "watch", "close"),
 }
 
 

@@ -5,11 +5,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from taskengine.cli.options import target_options
+from taskengine.cli.completing import complete
+from taskengine.cli.options import Span, target_options
 from taskengine.cli.output import list_options, output_options
 from taskengine.cli.tree import LazyGroup
 
-__all__ = ["backup_command", "command", "migrate_command", "move_command", "status_command"]
+__all__ = ["backup_command", "command", "migrate_command", "move_command", "prune_command", "status_command"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -107,15 +108,53 @@ def move_command(context: click.Context, /, **options: Any) -> int:
     return moving.move_database(context.obj, **options)
 
 
+@click.command("prune", short_help="remove ended instances now")
+@click.option(
+    "--older-than",
+    type=Span(),
+    metavar="SPAN",
+    help="Those that ended so long ago, such as 30d.  [default: whose retention is over]",
+)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=complete("states"),
+    help="Only those in this state, e.g. Failed; may be repeated.",
+)
+@click.option("--workflow", metavar="ID", shell_complete=complete("workflows"), help="Only those of this workflow.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_CONFIG
+@target_options
+@output_options
+@click.pass_context
+def prune_command(context: click.Context, /, **options: Any) -> int:
+    """Remove ended instances with their tasks, events, logs and results.
+
+    \b
+    taskengine db prune --dry-run
+    taskengine db prune --older-than 7d --status Success
+    taskengine db prune --workflow daily-sync --older-than 0s --yes
+
+    A server does this by itself every ten minutes, as its retention says. Unfinished instances stay, and for 24 hours
+    those with an idempotency key.
+    """
+    from taskengine.cli.verbs import pruning
+
+    return pruning.prune_database(context.obj, **options)
+
+
 command = LazyGroup(
     {
         "status": "db:status_command",
         "migrate": "db:migrate_command",
         "backup": "db:backup_command",
         "move": "db:move_command",
+        "prune": "db:prune_command",
     },
     name="db",
-    later=("prune",),
-    help="Databases: how one is, its schema, a copy of it, its move to another kind.",
-    short_help="look after a database: status, migrate, backup, move",
+    help="Databases: how one is, its schema, a copy of it, its move to another kind, what is old in it.",
+    short_help="look after a database: status, migrate, backup, move, prune",
 )

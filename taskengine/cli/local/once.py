@@ -6,15 +6,23 @@ from collections.abc import AsyncIterator
 from taskengine.ambient import Ambient
 from taskengine.api.gate.tokens import TokenBook
 from taskengine.cli.local.work import make_builder
+from taskengine.config.sections import RetentionConfig
 from taskengine.engine.engine import Engine
 
 __all__ = ["engine_for_an_errand", "token_book"]
 
 
 @contextlib.asynccontextmanager
-async def engine_for_an_errand(ambient: Ambient, dsn: str) -> AsyncIterator[Engine]:
-    """Raises StoreLocked while another process has the store, and whatever opening it raises."""
-    async with make_builder(ambient, dsn, (), None).with_recovery(False).build() as engine:
+async def engine_for_an_errand(
+    ambient: Ambient, dsn: str, retention: RetentionConfig | None = None
+) -> AsyncIterator[Engine]:
+    """Without `retention` it keeps all. Raises StoreLocked while another process has the store, and whatever opening
+    it raises.
+    """
+    builder = make_builder(ambient, dsn, (), None).with_recovery(False)
+    if retention is not None:
+        builder.with_retention(success=retention.success, failed=retention.failed)
+    async with builder.build() as engine:
         yield engine
 
 

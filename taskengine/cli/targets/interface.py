@@ -9,6 +9,7 @@ import msgspec
 
 from taskengine.cli.live.watching import Feed
 from taskengine.cli.options import EngineOptions
+from taskengine.config.sections import RetentionConfig
 from taskengine.wire import (
     DatabaseBody,
     ExecuteReply,
@@ -17,6 +18,8 @@ from taskengine.wire import (
     InstanceDetail,
     LogLine,
     NodeBody,
+    PruneReply,
+    PruneRequest,
     Scope,
     StreamFrame,
     TokenBody,
@@ -158,6 +161,13 @@ class Target(Protocol):
     def nodes(self) -> list[NodeBody]: ...
 
     def database(self) -> DatabaseBody: ...
+
+    def prune(self, request: PruneRequest, retention: RetentionConfig | None) -> PruneReply:
+        """Remove ended instances, or count them.
+
+        retention  for who prunes in this process; None: nobody said one, and a server knows its own
+        """
+        ...
 
     def tokens(self) -> list[TokenBody]: ...
 

@@ -41,6 +41,7 @@ from taskengine.cli.targets.drawing import draw
 from taskengine.cli.targets.interface import Ended, Wanted
 from taskengine.clock import Micros, seconds
 from taskengine.config.dsn import shown_dsn
+from taskengine.config.sections import RetentionConfig
 from taskengine.definition import to_yaml
 from taskengine.definition.export import workflow_shape
 from taskengine.engine.engine import Engine
@@ -57,6 +58,8 @@ from taskengine.wire import (
     InstanceDetail,
     LogLine,
     NodeBody,
+    PruneReply,
+    PruneRequest,
     Scope,
     StreamFrame,
     TokenBody,
@@ -263,6 +266,30 @@ class Machine:
 
     def database(self) -> DatabaseBody:
         return asyncio.run(describe(self._database("db status"), self._ambient))
+
+    def prune(self, request: PruneRequest, retention: RetentionConfig | None) -> PruneReply:
+        dsn = self._database("db prune")
+        if request.older_than is None and retention is None:
+            raise InvalidInput(
+                f"how long are instances kept in {self.place}? Say --older-than, such as 30d, or --config FILE as its "
+                "server is told"
+            )
+        kept = retention or RetentionConfig(success=None, failed=None)
+
+        async def run() -> PruneReply:
+            async with engine_for_an_errand(self._ambient, dsn, kept) as engine:
+                pruned = await engine.prune(
+                    older_than_s=request.older_than,
+                    states=[InstanceState(name) for name in request.status],
+                    workflow_id=request.workflow_id,
+                    dry_run=request.dry_run,
+                    limit=request.limit,
+                )
+                if not request.dry_run:
+                    await engine.sweep()
+                return PruneReply(instances=pruned.instances, more=pruned.more)
+
+        return asyncio.run(run())
 
     def tokens(self) -> list[TokenBody]:
         async def ask() -> list[TokenBody]:

@@ -8,9 +8,10 @@ from taskengine.cli.options import SERVER_VARIABLE, Where
 from taskengine.cli.settings import CONFIG_FLAG, load_settings
 from taskengine.config.presence import live_servers
 from taskengine.config.references import resolved
+from taskengine.config.sections import RetentionConfig
 from taskengine.errors import InvalidConfiguration
 
-__all__ = ["address_of", "database_of", "where_of"]
+__all__ = ["address_of", "database_of", "retention_of", "where_of"]
 
 _DSN: Final = "task-engine.storage.database.dsn"
 
@@ -57,6 +58,13 @@ def where_of(where: Where, config: str) -> Where:
     if any(where) or os.environ.get(SERVER_VARIABLE) or live_servers():
         return where
     return Where(dsn=_configured("", "")[0])
+
+
+def retention_of(where: Where, config: str) -> RetentionConfig | None:
+    """How long the server of that database keeps instances; None where only a database is named, and not its server."""
+    if where.dsn and not config:
+        return None
+    return load_settings({CONFIG_FLAG: config or None}).config.engine.storage.retention
 
 
 def _configured(dsn: str, config: str) -> tuple[str, bool]:

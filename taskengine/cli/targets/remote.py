@@ -15,6 +15,7 @@ from taskengine.cli.problems import say
 from taskengine.cli.targets.interface import Ended, Wanted
 from taskengine.client import AsyncClient, Client, Patience
 from taskengine.clock import Clock
+from taskengine.config.sections import RetentionConfig
 from taskengine.errors import (
     InvalidConfiguration,
     InvalidInput,
@@ -33,6 +34,8 @@ from taskengine.wire import (
     InstanceStatus,
     LogLine,
     NodeBody,
+    PruneReply,
+    PruneRequest,
     Scope,
     Snapshot,
     StreamFrame,
@@ -235,6 +238,9 @@ class Remote:
 
     def database(self) -> DatabaseBody:
         return self._client.database()
+
+    def prune(self, request: PruneRequest, retention: RetentionConfig | None) -> PruneReply:
+        return self._client.prune(**msgspec.structs.asdict(request))
 
     def tokens(self) -> list[TokenBody]:
         return self._client.tokens()

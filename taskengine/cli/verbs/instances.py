@@ -42,7 +42,7 @@ def list_instances(
     """Newest first. Raises InvalidConfiguration for an option that says nothing."""
     ambient = ambient or Ambient()
     wanted = Wanted(
-        statuses=tuple(_state(status).value for status in statuses),
+        statuses=tuple(state_of(status).value for status in statuses),
         workflow_id=workflow,
         labels=dict(_label(label) for label in labels),
         since=_since(since, ambient.clock) if since else None,
@@ -56,7 +56,7 @@ def show_history(
     ambient: Ambient | None, workflow_id: str, *, statuses: Sequence[str], limit: int, where: Where, output: Output
 ) -> None:
     """The instances of one workflow, the newest first. Raises NotFound when nobody knows the workflow."""
-    wanted = Wanted(statuses=tuple(_state(status).value for status in statuses), workflow_id=workflow_id)
+    wanted = Wanted(statuses=tuple(state_of(status).value for status in statuses), workflow_id=workflow_id)
     with choose(where, ambient) as target:
         if target.shared:
             target.versions(workflow_id)  # a workflow without instances is no mistake, an unknown one is
@@ -151,7 +151,8 @@ def _moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
-def _state(typed: str) -> InstanceState:
+def state_of(typed: str) -> InstanceState:
+    """A state as somebody types it, in any case. Raises InvalidConfiguration."""
     states = {state.value.lower(): state for state in InstanceState}
     if typed.lower() in states:
         return states[typed.lower()]
