@@ -95,8 +95,7 @@ _LINKS: Final[Mapping[str, tuple[str, str, Sequence[str]]]] = {
 """Where an id of an answer is asked for next."""
 
 _EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "create_token": {"name": "dashboard", "scope": "read", "expires_in": 2592000},
-    "prune": {"older_than": 604800, "status": ["Success"], "dry_run": True},
+    "create_token": {"name": "dashboard", "scope": "read", "expires_in": 2592000}
 }
 """Bodies of routes that cannot say an example themselves."""
 

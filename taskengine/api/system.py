@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import Final
 
 import anyio
+import msgspec
 from litestar import get, post
-from litestar.params import JSONBody
+from litestar.params import RawBody
 
 from taskengine.api.asking import states_of, workflow_key
-from taskengine.api.describing import problems
+from taskengine.api.describing import describe_body, problems
 from taskengine.api.parts import Parts
-from taskengine.api.replies import Reply, Text
+from taskengine.api.replies import Reply, Text, decode_body
 from taskengine.api.shapes import database_body, status_body
 from taskengine.engine.gauges import refresh_gauges
 from taskengine.errors import TaskEngineError, Unavailable
@@ -32,6 +33,7 @@ from taskengine.wire import (
 __all__ = ["ROUTES"]
 
 _PATIENCE_S: Final = 2.0
+_PRUNE: Final = msgspec.json.Decoder(PruneRequest)
 _WHY: Final = {
     "starting": "the server is starting: instances of an earlier life are being taken up",
     "degraded": "the store cannot commit at the moment",
@@ -113,24 +115,26 @@ async def get_database(parts: Parts) -> Reply[Envelope[DatabaseBody]]:
     "/api/v1/admin/prune",
     opt={"scope": "admin"},
     status_code=200,
-    responses=problems(503),
+    operation_class=describe_body(PruneRequest, {"older_than": 604800, "status": ["Success"], "dry_run": True}),
+    responses=problems(400, 503),
     tags=["server"],
     summary="Prune",
 )
-async def prune(data: JSONBody[PruneRequest], parts: Parts) -> Envelope[PruneReply]:
+async def prune(body: RawBody, parts: Parts) -> Reply[Envelope[PruneReply]]:
     """Remove ended instances now, with all that is stored of them. Ask again while the answer says `more`.
 
     Never removed are unfinished instances, those in use at the moment, and those of the last 24 hours that have an
     idempotency key.
     """
+    asked = decode_body(_PRUNE, body)
     pruned = await parts.engine.prune(
-        older_than_s=data.older_than,
-        states=states_of(data.status),
-        workflow_id=None if data.workflow_id is None else workflow_key(data.workflow_id),
-        dry_run=data.dry_run,
-        limit=data.limit,
+        older_than_s=asked.older_than,
+        states=states_of(asked.status),
+        workflow_id=None if asked.workflow_id is None else workflow_key(asked.workflow_id),
+        dry_run=asked.dry_run,
+        limit=asked.limit,
     )
-    return Envelope(data=PruneReply(instances=pruned.instances, more=pruned.more))
+    return Reply(Envelope(data=PruneReply(instances=pruned.instances, more=pruned.more)))
 
 
 ROUTES: Final = [

@@ -136,6 +136,7 @@ async def test_ended_instances_are_removed_on_request(world: ApiWorld) -> None:
         ({"older_than": -1}, "span of time"),
         ({"limit": 0}, "limit"),
         ({"oldr": 1}, "oldr"),
+        ({"dry_run": 0}, "dry_run"),
     ],
 )
 async def test_a_prune_that_cannot_be_meant(world: ApiWorld, request_body: dict[str, object], said: str) -> None:
