@@ -28,10 +28,12 @@ class _Built(msgspec.Struct):
 _ENVELOPE: Final = msgspec.json.Decoder(_Built)
 
 
-def batch(tasks: Sequence[msgspec.Raw], known: Known) -> dict[str, bytes]:
+def batch(tasks: Sequence[msgspec.Raw], known: Known | None = None) -> dict[str, bytes]:
     """Sources by name, dependencies first. Raises InvalidInput that names the task; then none of them is good.
 
     Looks at all of them at once, so that none is taken in before the last one was found to be good.
+
+    known  None: the planner knows what else there is, and judges the dependencies on it
     """
     specs = [_spec(at, task) for at, task in enumerate(tasks)]
     found: dict[str, bytes] = {}
@@ -39,7 +41,7 @@ def batch(tasks: Sequence[msgspec.Raw], known: Known) -> dict[str, bytes]:
         if spec.name in found:
             raise InvalidInput(f"there are two sub-tasks {quoted(spec.name)}; nothing was added")
         source = found[spec.name] = encode_added(Added(task=spec))
-        if known.get(spec.name, source) != source:
+        if known and known.get(spec.name, source) != source:
             raise InvalidInput(f"there is a sub-task {quoted(spec.name)} already, another one; nothing was added")
     return {specs[at].name: found[specs[at].name] for at in _order(specs, known)}
 
@@ -64,14 +66,14 @@ def _checked(spec: TaskSpec, where: str) -> TaskSpec:
     return spec
 
 
-def _order(specs: Sequence[TaskSpec], known: Known) -> Sequence[int]:
+def _order(specs: Sequence[TaskSpec], known: Known | None) -> Sequence[int]:
     if not any(spec.depends_on for spec in specs):
         return range(len(specs))
     positions = {spec.name: at for at, spec in enumerate(specs)}
     rows: list[list[int]] = []
     for spec in specs:
         for name in spec.depends_on:
-            if name not in positions and name not in known:
+            if known is not None and name not in positions and name not in known:
                 raise InvalidInput(
                     f"{quoted(spec.name)} depends on {quoted(name)}, which is no sub-task of the same task; "
                     "nothing was added"

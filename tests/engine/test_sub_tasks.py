@@ -9,7 +9,7 @@ from engine.worlds import LIMIT_S, World, eventually, finished, flow, states, un
 
 from taskengine import SyncTaskContext, TaskBuilder, TaskContext
 from taskengine.engine.engine import Engine
-from taskengine.errors import InvalidInput
+from taskengine.errors import Conflict, InvalidInput, NotFound
 from taskengine.model.definition import OnFailure, RetryPolicy, TaskSpec, Trigger
 from taskengine.model.progress import Progress
 
@@ -379,3 +379,37 @@ async def test_a_later_engine_goes_on_with_the_family(sqlite_world: World) -> No
     assert bodies == [1], "the parent's body does not run again"
     assert sorted(ran) == [0, 1, 2, 2, 3, 3]
     assert (await second.result(instance))["看"]["count"] == 4
+
+
+# -- added from outside
+
+
+async def test_tasks_are_added_from_outside(world: World) -> None:
+    gate = asyncio.Event()
+
+    async def waits() -> None:
+        await gate.wait()
+
+    engine = await world.start({**JOBS, "waits": waits})
+    instance = await engine.execute_workflow(flow(TaskSpec(name="父", job="waits"), TaskSpec(name="等", job="waits")))
+    tasks = [{"name": n, "job": "double", "params": {"x": 3}} for n in ("甲", "乙")]
+    assert await engine.add_tasks(instance, tasks, parent="父", command_id="一") == 2
+    assert await engine.add_tasks(instance, tasks, parent="父", command_id="一") == 2, "the same command"
+    assert await engine.add_tasks(instance, tasks, parent="父") == 0, "they are there"
+    assert (
+        await engine.add_tasks(instance, [{"name": "旁", "job": "double", "params": {"x": 4}, "depends_on": ["父"]}])
+        == 1
+    )
+    with pytest.raises(InvalidInput, match="another one"):
+        await engine.add_tasks(instance, [{"name": "甲", "job": "double", "params": {"x": 4}}], parent="父")
+    with pytest.raises(InvalidInput, match="not a task of the instance"):
+        await engine.add_tasks(instance, [{"name": "无", "job": "double", "depends_on": ["谁"]}])
+    with pytest.raises(NotFound):
+        await engine.add_tasks(instance, tasks, parent="谁")
+    assert (await engine.get_instance(instance)).progress.total == 5
+    gate.set()
+    done = await engine.wait_for_instance(instance, LIMIT_S)
+    assert (done.status, done.progress) == ("Success", Progress(completed=5))
+    assert (await engine.get_task(instance, "旁")).result == 8
+    with pytest.raises(Conflict, match="nothing can be added"):
+        await engine.add_tasks(instance, [{"name": "晚", "job": "double"}])
