@@ -14,7 +14,16 @@ from taskengine.api.shapes import instance_body
 from taskengine.engine.views import Commanded
 from taskengine.errors import InvalidInput
 from taskengine.model.names import composed
-from taskengine.wire import CancelRequest, Envelope, InstanceBody, PauseRequest, ResumeRequest, RetryRequest
+from taskengine.wire import (
+    AddTasksReply,
+    AddTasksRequest,
+    CancelRequest,
+    Envelope,
+    InstanceBody,
+    PauseRequest,
+    ResumeRequest,
+    RetryRequest,
+)
 
 __all__ = ["ROUTES"]
 
@@ -22,6 +31,7 @@ _PAUSE: Final = msgspec.json.Decoder(PauseRequest)
 _RESUME: Final = msgspec.json.Decoder(ResumeRequest)
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
 _RETRY: Final = msgspec.json.Decoder(RetryRequest)
+_ADD: Final = msgspec.json.Decoder(AddTasksRequest)
 _MAX_REASON: Final = 1000
 
 Told = Reply[Envelope[InstanceBody]]
@@ -119,8 +129,33 @@ async def retry_instance(
     return _told(view)
 
 
+@post(
+    "/api/v1/instances/{instance_id:str}/tasks",
+    status_code=200,
+    opt={"scope": "operate"},
+    operation_class=describe_body(
+        AddTasksRequest, {"parent": "list", "tasks": [{"name": "extra", "job": "noop", "params": {"x": 1}}]}
+    ),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Add tasks",
+)
+async def add_tasks(
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, principal: Asker, idempotency_key: Key = None
+) -> Reply[Envelope[AddTasksReply]]:
+    """Add tasks to a running instance, all of them or none, at most 5,000. Committed with the answer.
+
+    Sub-tasks of `parent` start when its body has succeeded. 409: the instance or the parent has ended, or ends.
+    """
+    asked = decode_body(_ADD, body)
+    parent = None if asked.parent is None else composed(asked.parent)
+    command = command_id(principal, "tasks", instance_id, idempotency_key)
+    added = await parts.engine.add_tasks(instance_id, asked.tasks, parent=parent, command_id=command)
+    return Reply(Envelope(data=AddTasksReply(added=added)))
+
+
 def _told(view: Commanded) -> Told:
     return Reply(Envelope(data=instance_body(view)), 202 if view.changed else 200)
 
 
-ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance]
+ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance, add_tasks]

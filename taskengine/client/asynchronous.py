@@ -118,6 +118,7 @@ class AsyncClient:
     resume = _verb(verbs.resume)
     cancel = _verb(verbs.cancel)
     retry = _verb(verbs.retry)
+    add_tasks = _verb(verbs.add_tasks)
     logs = _verb(verbs.logs)
     events = _verb(verbs.events)
     functions = _verb(verbs.functions)

@@ -117,6 +117,7 @@ class Client:
     resume = _verb(verbs.resume)
     cancel = _verb(verbs.cancel)
     retry = _verb(verbs.retry)
+    add_tasks = _verb(verbs.add_tasks)
     logs = _verb(verbs.logs)
     events = _verb(verbs.events)
     functions = _verb(verbs.functions)

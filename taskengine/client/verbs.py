@@ -18,6 +18,8 @@ from taskengine.model.states import INSTANCE_FINAL
 from taskengine.wire.envelope import Envelope, Page
 from taskengine.wire.frames import StreamFrame
 from taskengine.wire.instances import (
+    AddTasksReply,
+    AddTasksRequest,
     CancelRequest,
     InstanceBody,
     InstanceDetail,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from taskengine.model.definition import WorkflowDefinition
 
 __all__ = [
+    "add_tasks",
     "cancel",
     "create_token",
     "database",
@@ -312,6 +315,29 @@ def retry(instance_id: str, *, from_task: str | None = None, only_task: str | No
     return ask(_command(instance_id, "retry", RetryRequest(from_task=from_task, only_task=only_task)))
 
 
+def add_tasks(
+    instance_id: str, tasks: Sequence[Mapping[str, Any]], *, parent: str | None = None, idempotency_key: str = ""
+) -> Flow[int]:
+    """Add tasks to a running instance, all of them or none, at most 5,000; gives how many are new.
+
+    tasks   each as in a file: `{"name": "a", "job": "load", "params": {...}}`
+    parent  the task whose sub-tasks they are; None: they stand beside the tasks of the definition
+    Raises InvalidInput, NotFound, Conflict.
+    """
+    reply = yield from ask(
+        Call(
+            method="POST",
+            path=api_path("instances", instance_id, "tasks"),
+            body=encode(AddTasksRequest(tasks=[dict(task) for task in tasks], parent=parent)),
+            content_type=JSON,
+            decode=_ADDED,
+            scope="operate",
+            key=_checked_key(idempotency_key),
+        )
+    )
+    return reply.added
+
+
 def logs(instance_id: str, *, task: str | None = None, since: int = 0, tail: int | None = None) -> Flow[list[LogLine]]:
     """The stored lines with an id above `since`, in order; with `tail` only the last so many of them."""
     if tail is not None and tail < 1:
@@ -524,6 +550,7 @@ _FUNCTIONS: Final = enveloped(list[FunctionBody])
 _STATUS: Final = enveloped(StatusBody)
 _NODES: Final = enveloped(list[NodeBody])
 _PRUNED: Final = enveloped(PruneReply)
+_ADDED: Final = enveloped(AddTasksReply)
 _DATABASE: Final = enveloped(DatabaseBody)
 _VERSION: Final = enveloped(VersionInfo)
 _HEALTH: Final = enveloped(HealthBody)

@@ -4,7 +4,7 @@ Builders gather what a file would say, key by key; `build()` decodes and checks 
 more than once and changed in between; what was built does not change with them. Not thread-safe.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NoReturn, Self
 
@@ -22,7 +22,7 @@ from taskengine.model.names import name_fault
 from taskengine.model.shape import Path, path_text
 from taskengine.model.spelling import did_you_mean
 
-__all__ = ["TaskBuilder", "WorkflowBuilder"]
+__all__ = ["TaskBuilder", "WorkflowBuilder", "added_task"]
 
 Span = float | str | timedelta
 """Seconds, text such as "1h30m", or a timedelta."""
@@ -130,6 +130,21 @@ class TaskBuilder(_Builder):
     def with_idempotency_key(self, key: str) -> Self:
         return self._say("idempotency_key", key)
 
+    def with_for_each(self, items: str | Sequence[object]) -> Self:
+        """Run the job once for each item, as sub-tasks: a list, or `"${{ tasks.list.result }}"`.
+
+        Params may name `item` and `index`.
+        """
+        return self._say("for_each", items if isinstance(items, str) else list(items))
+
+    def with_max_parallel(self, limit: int) -> Self:
+        """Sub-tasks of this task that may run at once."""
+        return self._say("max_parallel", limit)
+
+    def with_tolerance(self, share: float) -> Self:
+        """Share of failed sub-tasks, 0 to 1, with which this task still succeeds."""
+        return self._say("tolerance", share)
+
     def with_continue_on_failure(self, go_on: bool = True) -> Self:
         """A failure of this task counts as a success for what depends on it, and for the instance."""
         return self._say("continue_on_failure", go_on)
@@ -141,6 +156,18 @@ class TaskBuilder(_Builder):
         check_task(task, path, findings)
         _raise_if(findings)
         return task
+
+
+def added_task(said: Mapping[str, object]) -> TaskSpec:
+    """A task that is added at run time, as a file would say it; expressions in it are plain text.
+
+    Raises InvalidDefinition with every problem; their paths start at the task.
+    """
+    findings = Findings()
+    task = decode_task(dict(said), (), findings)
+    check_task(task, (), findings, is_data=True)
+    _raise_if(findings)
+    return task
 
 
 class WorkflowBuilder(_Builder):
@@ -180,6 +207,10 @@ class WorkflowBuilder(_Builder):
     def with_max_concurrent_tasks(self, limit: int) -> Self:
         """Tasks of one instance that may run at once."""
         return self._say("max_concurrent_tasks", limit)
+
+    def with_error_tolerance(self, share: float) -> Self:
+        """Share of failed sub-tasks, 0 to 1, with which their parent still succeeds."""
+        return self._say("sub_task_error_tolerance", share)
 
     def with_on_failure(self, what: OnFailure | str) -> Self:
         return self._say("on_failure", str(what))

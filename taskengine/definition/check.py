@@ -47,10 +47,11 @@ def check_workflow(definition: WorkflowDefinition, jobs: Collection[str] | None,
     check_references(definition, graph, findings)
 
 
-def check_task(task: TaskSpec, path: Path, findings: Findings) -> None:
-    """Judge what can be said of a task alone."""
+def check_task(task: TaskSpec, path: Path, findings: Findings, *, is_data: bool = False) -> None:
+    """Judge what can be said of a task alone. is_data: what looks like an expression in it is none."""
     _Judge(findings).task(task, path, None)
-    check_expressions(task, path, findings)
+    if not is_data:
+        check_expressions(task, path, findings)
 
 
 class _Judge:
@@ -79,9 +80,14 @@ class _Judge:
         if limit is not None and limit < 1:
             self._say(("max_concurrent_tasks",), f"{limit:,} tasks at once; at least 1, or leave it out for no limit")
         self._timeout(("timeout",), definition.timeout_us)
+        self._share(("sub_task_error_tolerance",), definition.sub_task_error_tolerance)
         if definition.retention is not None:
             self._kept(("retention", "success"), definition.retention.success_us)
             self._kept(("retention", "failed"), definition.retention.failed_us)
+
+    def _share(self, path: Path, share: float | None) -> None:
+        if share is not None and not 0 <= share <= 1:
+            self._say(path, f"a tolerance of {share:g}; it is a share of the sub-tasks, 0..1")
 
     def _kept(self, path: Path, span_us: int | msgspec.UnsetType | None) -> None:
         if isinstance(span_us, int) and span_us < _SHORTEST_KEPT_US:
@@ -126,11 +132,23 @@ class _Judge:
         ):
             self._say((*path, "trigger"), f"`{task.trigger}` can never be met without dependencies")
         self._bindings(task, path)
+        self._sub_tasks(task, path)
         self._keys(task.params, (*path, "params"))
         if task.job == "shell_command":
             self._script(task.params.get("script"), (*path, "params", "script"))
         if task.job == SLEEP_JOB and "duration" not in task.params and not self._findings.touches((*path, "params")):
             self._say((*path, "params"), "the job `sleep` needs a `duration`")
+
+    def _sub_tasks(self, task: TaskSpec, path: Path) -> None:
+        self._share((*path, "tolerance"), task.tolerance)
+        if task.max_parallel is not None and task.max_parallel < 1:
+            self._say((*path, "max_parallel"), f"{task.max_parallel:,} at once; at least 1, or leave it out")
+        if task.for_each is msgspec.UNSET:
+            return
+        if task.job == SLEEP_JOB:
+            self._say((*path, "for_each"), "a sleep is not repeated for each item; give the task a job")
+        if task.at_most_once:
+            self._say((*path, "at_most_once"), "`at_most_once` is not supported yet together with `for_each`")
 
     def _job(self, job: str, path: Path, jobs: Collection[str] | None) -> None:
         shape = _JOB_PATH if ":" in job else _JOB_NAME

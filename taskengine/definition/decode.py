@@ -39,6 +39,7 @@ __all__ = [
     "decode_task",
     "decode_workflow",
     "enum_values",
+    "for_each",
     "kept_span",
     "param_declarations",
     "retention",
@@ -204,6 +205,14 @@ def _param(value: Any, path: Path, findings: Findings) -> ParamSpec:
     return ParamSpec(type=type_of(default), default=default)
 
 
+def for_each(value: Any, path: Path, findings: Findings) -> Any:
+    """A list, or a text that the checks want to be one expression."""
+    if isinstance(value, str | list | tuple):
+        return convert.json_value(value, path, findings)
+    findings.report(path, f"expected a list or the expression of one, got {kind_of(value)}")
+    return UNSET
+
+
 def enum_values(value: Any, path: Path, findings: Findings) -> tuple[Any, ...] | UnsetType:
     if not isinstance(value, list | tuple):
         findings.report(path, f"expected a list, got {kind_of(value)}")
@@ -252,6 +261,9 @@ TASK_KEYS: Final[Table] = {
         at_most_once=convert.flag,
         idempotency_key=convert.text,
         continue_on_failure=convert.flag,
+        for_each=for_each,
+        max_parallel=convert.whole,
+        tolerance=convert.number,
     ),
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),
@@ -268,6 +280,7 @@ WORKFLOW_KEYS: Final[Table] = {
         max_concurrent_tasks=convert.whole,
         on_failure=convert.Choice("on_failure", OnFailure),
         retention=retention,
+        sub_task_error_tolerance=convert.number,
     ),
     "timeout": ("timeout_us", convert.duration),
     "mode": ("mode", convert.Choice("mode", _Mode)),

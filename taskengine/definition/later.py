@@ -9,19 +9,16 @@ from typing import Final
 __all__ = ["LATER_BUILDER", "LATER_ROOTS", "LATER_TASK", "LATER_VALUES", "LATER_WORKFLOW", "TWO_SECTIONS", "not_yet"]
 
 LATER_WORKFLOW: Final = frozenset(
-    {"concurrency", "handlers", "schedule", "sub_task_error_tolerance"},
+    {"concurrency", "handlers", "schedule"},
 )
 LATER_TASK: Final = frozenset(
     {
         "cache",
         "compensation",
-        "for_each",
         "handlers",
-        "max_parallel",
         "pool",
         "priority",
         "template",
-        "tolerance",
         "wait_for",
         "workflow",
     }
@@ -30,7 +27,7 @@ LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "mode": frozenset({"streaming"}),
     "executor": frozenset({"cluster"}),
 }
-LATER_ROOTS: Final = frozenset({"index", "item", "schedule", "secrets"})
+LATER_ROOTS: Final = frozenset({"schedule", "secrets"})
 """Names inside expressions."""
 
 LATER_BUILDER: Final = frozenset(
@@ -39,17 +36,13 @@ LATER_BUILDER: Final = frozenset(
         "with_compensation",
         "with_concurrency",
         "with_cron_expr",
-        "with_error_tolerance",
-        "with_for_each",
         "with_handler",
-        "with_max_parallel",
         "with_pool",
         "with_priority",
         "with_realtime_task",
         "with_schedule",
         "with_streaming_mode",
         "with_template",
-        "with_tolerance",
         "with_wait_for",
         "with_workflow",
     }

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from taskengine.definition.dependencies import TaskGraph
 from taskengine.definition.findings import Finding, Findings
 from taskengine.definition.later import LATER_ROOTS, not_yet
@@ -43,9 +45,27 @@ def check_expressions(task: TaskSpec, path: Path, findings: Findings) -> list[Me
             continue
         for root in sorted(template.references.roots & LATER_ROOTS):
             findings.add(Finding(inner, not_yet(f"`{root}` in an expression"), offset=_place(text, root)))
+        _check_item(task, inner, text, template, len(path), findings)
         if template.references.tasks or template.references.params:
             mentions.append((inner, text, template.references))
     return mentions
+
+
+_ITEM_ROOTS: Final = frozenset({"item", "index"})
+_PER_ITEM: Final = frozenset({"params", "idempotency_key"})
+
+
+def _check_item(task: TaskSpec, path: Path, text: str, template: Template, depth: int, findings: Findings) -> None:
+    if not (roots := template.references.roots & _ITEM_ROOTS):
+        return
+    if task.for_each is UNSET:
+        message = "there is {} only in a task with `for_each`"
+    elif path[depth] not in _PER_ITEM:
+        message = "there is no {} here: this is evaluated once, before the items"
+    else:
+        return
+    root = min(roots)
+    findings.add(Finding(path, message.format(f"`{root}`"), offset=_place(text, root)))
 
 
 def _texts_of(task: TaskSpec, path: Path) -> Iterator[tuple[Path, str]]:
@@ -55,6 +75,12 @@ def _texts_of(task: TaskSpec, path: Path) -> Iterator[tuple[Path, str]]:
             yield inner, text
     if task.when:
         yield (*path, "when"), task.when
+    if isinstance(task.for_each, str):
+        yield (*path, "for_each"), task.for_each
+    elif isinstance(task.for_each, Sequence):
+        for inner, text in texts_in(task.for_each, (*path, "for_each")):
+            if has_expression(text):
+                yield inner, text
     if has_expression(task.idempotency_key):
         yield (*path, "idempotency_key"), task.idempotency_key
 
@@ -67,6 +93,8 @@ def _compile(path: Path, text: str, findings: Findings) -> Template | None:
         return None
     if path[-1] == "when" and not template.is_whole:
         findings.report(path, "`when` is one expression and nothing else, e.g. `${{ params.env == 'production' }}`")
+    if path[-1] == "for_each" and not template.is_whole:
+        findings.report(path, "`for_each` is a list or one expression, e.g. `${{ tasks.list.result }}`")
     return template
 
 

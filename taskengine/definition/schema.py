@@ -41,6 +41,7 @@ _KINDS: Final[Mapping[Convert[Any], Schema]] = {
     decode.retention: {"$ref": "#/$defs/retention"},
     decode.kept_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"enum": ["none", "off", None]}]},
     decode.enum_values: {"type": "array"},
+    decode.for_each: {"anyOf": [{"type": "array"}, {"type": "string", "pattern": r"\$\{\{"}]},
     decode.task_list: {"type": "array", "items": {"$ref": "#/$defs/task"}},
     decode.param_declarations: {
         "type": "object",
@@ -73,6 +74,11 @@ _WORKFLOW: Final[Mapping[str, Schema]] = {
     },
     "retention": {"description": "How long ended instances are kept; default: the engine's."},
     "mode": {"description": "How it runs.", "default": "batch"},
+    "sub_task_error_tolerance": {
+        "description": "Share of failed sub-tasks with which their parent still succeeds; default: none.",
+        "minimum": 0,
+        "maximum": 1,
+    },
 }
 _TASK: Final[Mapping[str, Schema]] = {
     "name": {"description": "Unique in the workflow, whatever the case of its letters."},
@@ -91,6 +97,13 @@ _TASK: Final[Mapping[str, Schema]] = {
     "at_most_once": {"description": "After a crash do not run it again; excludes retry.", "default": False},
     "idempotency_key": {"description": "May hold ${{ expressions }}; default: made by the engine."},
     "continue_on_failure": {"description": "Its failure counts as a success for others.", "default": False},
+    "for_each": {"description": "A list, or the expression of one: the job runs once for each item, as a sub-task."},
+    "max_parallel": {"description": "Sub-tasks of this task that run at once; default: no limit.", "minimum": 1},
+    "tolerance": {
+        "description": "Share of failed sub-tasks with which this task still succeeds; default: the workflow's.",
+        "minimum": 0,
+        "maximum": 1,
+    },
 }
 _RETRY: Final[Mapping[str, Schema]] = {
     "count": {"description": "Further attempts after the first.", "minimum": 0, "maximum": 1_000_000},

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -168,6 +168,12 @@ class BlockingEngine:
 
     def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
         return self._wait(self._running().cancel_instance(instance_id, reason, command_id=command_id))
+
+    def add_tasks(
+        self, instance_id: str, tasks: Iterable[object], *, parent: str | None = None, command_id: str | None = None
+    ) -> int:
+        """Add tasks to a running instance. As `Engine.add_tasks`."""
+        return self._wait(self._running().add_tasks(instance_id, tasks, parent=parent, command_id=command_id))
 
     def retry_instance(
         self,

@@ -8,10 +8,11 @@ import msgspec
 
 from taskengine.engine.planner import Shape
 from taskengine.expressions import Template, compile_template, has_expression, references
+from taskengine.model.added import item_spec
 from taskengine.model.definition import TaskSpec, WorkflowDefinition, canonical_form, decode_canonical, version_of
 from taskengine.model.ids import Version
 
-__all__ = ["Blueprint", "Blueprints", "Step"]
+__all__ = ["Blueprint", "Blueprints", "Step", "added_step"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -22,11 +23,13 @@ class Step(msgspec.Struct, frozen=True):
     mentions  upstream tasks whose status or more is mentioned
     results   upstream tasks whose results expressions read
     errors    upstream tasks whose errors expressions read
+    spread    its body adds one sub-task for each item of `for_each`, and runs nothing itself
     """
 
     spec: TaskSpec
     when: Template | None = None
     key: Template | None = None
+    spread: bool = False
     fixed: bool = True
     plain: bool = True
     mentions: frozenset[str] = frozenset()
@@ -43,12 +46,21 @@ class Blueprint:
         self.leaves: Final = tuple(self.shape.graph.leaves())
         """Ordinals of the tasks on which nothing depends: their results are the instance's."""
         self._steps: dict[int, Step] = {}
+        self._item_steps: dict[int, Step] = {}
 
     def step(self, ordinal: int) -> Step:
         """Raises InvalidExpression for a definition that was never checked."""
         step = self._steps.get(ordinal)
         if step is None:
-            step = self._steps[ordinal] = _compile(self.definition.tasks[ordinal])
+            spec = self.definition.tasks[ordinal]
+            step = self._steps[ordinal] = _compile(spec) if spec.for_each is msgspec.UNSET else _compile_spread(spec)
+        return step
+
+    def item_step(self, ordinal: int) -> Step:
+        """Of each item of that task's `for_each`."""
+        step = self._item_steps.get(ordinal)
+        if step is None:
+            step = self._item_steps[ordinal] = _compile(item_spec(self.definition.tasks[ordinal]))
         return step
 
 
@@ -107,6 +119,25 @@ def _compile(spec: TaskSpec) -> Step:
         results=used.results,
         errors=used.errors,
     )
+
+
+def _compile_spread(spec: TaskSpec) -> Step:
+    """Params and key are those of the items."""
+    used = references([spec.when, spec.for_each])
+    return Step(
+        spec=spec,
+        when=compile_template(spec.when) if spec.when else None,
+        spread=True,
+        fixed=not spec.when and not _has_expression(spec.for_each),
+        mentions=used.tasks,
+        results=used.results,
+        errors=used.errors,
+    )
+
+
+def added_step(spec: TaskSpec) -> Step:
+    """Of a task that was added at run time: all that it says is data, and no expression."""
+    return Step(spec)
 
 
 def _has_expression(value: object) -> bool:

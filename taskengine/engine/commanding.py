@@ -1,17 +1,27 @@
 """The verbs that ask something of one instance: pause, resume, cancel, retry."""
 
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
 from taskengine.clock import Clock, IdSource
+from taskengine.engine.growing import batch
 from taskengine.engine.looking import Looking
 from taskengine.engine.planner import Answer
 from taskengine.engine.views import Commanded, commanded
-from taskengine.errors import Conflict
+from taskengine.errors import Conflict, InvalidInput
 from taskengine.functions import Registry
+from taskengine.functions.sub_tasks import sources
 from taskengine.model.ids import CommandId, InstanceId
-from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.model.messages import Add, Cancel, Command, Pause, Resume, Retry, RetryScope
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import Store
 
 __all__ = ["Commanding"]
+
+ADDED_AT_ONCE: Final = 5_000
+"""Tasks that somebody outside may add with one commit."""
 
 
 class Commanding(Looking):
@@ -55,6 +65,28 @@ class Commanding(Looking):
             scope, task = RetryScope.ONLY, only_task
         return await self._command(instance_id, Retry(self._command_id(instance_id, command_id), scope, task))
 
+    async def add_tasks(
+        self, instance_id: str, tasks: Iterable[object], *, parent: str | None = None, command_id: str | None = None
+    ) -> int:
+        """Add tasks to a running instance: all of them or none. Gives how many are new.
+
+        tasks   mappings as in a file, builders or what they build; at most 5,000, further ones with another call
+        parent  the task whose sub-tasks they are, which has not ended; they start after its body. None: they stand
+                beside the tasks of the definition, and may depend on any of those
+        Raises InvalidInput besides.
+        """
+        batched = batch(sources(tasks))
+        if len(batched) > ADDED_AT_ONCE:
+            raise InvalidInput(
+                f"{len(batched):,} tasks at once; at most {ADDED_AT_ONCE:,}, add the others with a further call"
+            )
+        ordinal = -1 if parent is None else (await self.get_task(instance_id, parent)).ordinal
+        message = Add(self._command_id(instance_id, command_id), tuple(map(msgspec.Raw, batched.values())), ordinal)
+        answer = await self._deliver(InstanceId(instance_id), message)
+        if answer.error:
+            raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
+        return answer.added
+
     async def _command(self, instance_id: str, command: Command) -> Commanded:
         answer = await self._deliver(InstanceId(instance_id), command)
         if answer.error:
@@ -65,6 +97,6 @@ class Commanding(Looking):
         """Of the whole process, not only of the instance: answers are awaited by it."""
         return CommandId(self._ids.uuid7() if given is None else f"{instance_id}/{given}")
 
-    async def _deliver(self, instance_id: InstanceId, command: Command) -> Answer:
+    async def _deliver(self, instance_id: InstanceId, command: Command | Add) -> Answer:
         """Hand it to the instance, wait for the commit of its answer."""
         raise NotImplementedError

@@ -32,7 +32,7 @@ from taskengine.errors import Conflict, DuplicateKey, Unavailable
 from taskengine.functions import Caller, Hearing, Registry, Services
 from taskengine.model.definition import Retention, WorkflowDefinition
 from taskengine.model.ids import InstanceId, WorkflowId
-from taskengine.model.messages import Command
+from taskengine.model.messages import Add, Command
 from taskengine.model.params import bind_params
 from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
@@ -425,7 +425,7 @@ class Engine(Commanding):
         """Who is in memory: the supervision tree, parents before children. For people and tests."""
         return [] if self._dispatcher is None else self._dispatcher.snapshot()
 
-    async def _deliver(self, instance_id: InstanceId, command: Command) -> Answer:
+    async def _deliver(self, instance_id: InstanceId, command: Command | Add) -> Answer:
         self._running()
         assert self._supervisor is not None
         reply = self._directory.expect(command.id)

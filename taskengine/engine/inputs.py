@@ -10,8 +10,9 @@ from taskengine.clock import Micros
 from taskengine.engine.blueprint import Step
 from taskengine.errors import BadArguments
 from taskengine.expressions import evaluate, truthy
+from taskengine.model.shape import kind_of
 
-__all__ = ["Given", "Upstream", "bound_params", "idempotency_key", "names_for", "wanted"]
+__all__ = ["Given", "Item", "Upstream", "bound_params", "idempotency_key", "items", "names_for", "wanted"]
 
 _JSON: Final = msgspec.json.Decoder()
 
@@ -35,6 +36,13 @@ class Given(msgspec.Struct, frozen=True):
         if at_us is None:
             return ""
         return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Item(msgspec.Struct, frozen=True):
+    """What a sub-task of a `for_each` works on."""
+
+    index: int
+    value: Any
 
 
 class Upstream(Mapping[str, Any]):
@@ -63,9 +71,11 @@ class Upstream(Mapping[str, Any]):
         return 3
 
 
-def names_for(given: Given, tasks: Mapping[str, Upstream]) -> dict[str, object]:
+def names_for(given: Given, tasks: Mapping[str, Upstream], item: Item | None = None) -> dict[str, object]:
     """Everything an expression may name."""
+    own = {} if item is None else {"item": item.value, "index": item.index}
     return {
+        **own,
         "params": given.params,
         "tasks": tasks,
         "instance": {"id": given.instance_id, "started_at": given.started_at},
@@ -93,11 +103,20 @@ def bound_params(step: Step, names: Mapping[str, object], direct: Mapping[str, b
     return _completed(step, dict(params), [_JSON.decode(direct[name]) for name in spec.depends_on if name in direct])
 
 
-def idempotency_key(step: Step, names: Mapping[str, object], given: Given) -> str:
+def idempotency_key(step: Step, names: Mapping[str, object], given: Given, task: str) -> str:
     """The task's own, else one that is unique to the task in its instance. Raises EvaluationFailed."""
     if step.key is None:
-        return f"{given.instance_id}/{step.spec.name}"
+        return f"{given.instance_id}/{task}"
     return str(step.key.evaluate(names, f"tasks.{step.spec.name}.idempotency_key"))
+
+
+def items(step: Step, names: Mapping[str, object]) -> list[Any]:
+    """What `for_each` goes through. Raises EvaluationFailed, BadArguments."""
+    where = f"tasks.{step.spec.name}.for_each"
+    found = evaluate(step.spec.for_each, names, where)
+    if not isinstance(found, list | tuple):
+        raise BadArguments(f"{where} is a list, one item for each sub-task; it gave {kind_of(found)}")
+    return list(found)
 
 
 def _completed(step: Step, params: dict[str, Any], results: list[Any]) -> dict[str, Any]:

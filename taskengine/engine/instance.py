@@ -14,8 +14,8 @@ import msgspec
 from taskengine.actors import ActorRef, AsyncActor
 from taskengine.bus import Bus
 from taskengine.clock import Micros
-from taskengine.engine.blueprint import Blueprint
-from taskengine.engine.inputs import Given
+from taskengine.engine.blueprint import Blueprint, Step, added_step
+from taskengine.engine.inputs import Given, Item
 from taskengine.engine.mail import Committed, Deliver, Drain, Flush, GraceOver, Interrupted, Landed, Orphaned
 from taskengine.engine.planner import (
     Answer,
@@ -37,6 +37,7 @@ from taskengine.engine.staff import Staff
 from taskengine.engine.tally import Tally
 from taskengine.engine.task import Assignment, TaskActor
 from taskengine.errors import DuplicateKey, UnknownFunction
+from taskengine.model.added import Added, decode_added
 from taskengine.model.events import Event
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.messages import Continue, DeadlineDue, Granted, Recovered, Settled, Start, TaskDue
@@ -47,6 +48,9 @@ __all__ = ["InstanceActor", "start_key"]
 
 _ROWS_PER_DECISION: Final = 512
 _PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
+_JSON: Final = msgspec.json.Decoder()
+_AT_HAND: Final = 1_000
+"""The results of so many sub-tasks are handed to a body that has not asked for them."""
 
 
 def start_key(instance_id: InstanceId) -> CommandId:
@@ -67,7 +71,7 @@ class InstanceActor(AsyncActor):
         self._plan = plan
         self._id: InstanceId = plan.ledger.id
         self._given: Given | None = None
-        self._results = Results(blueprint.shape, staff.settings.cache_result)
+        self._results = Results(plan.ledger.cast, staff.settings.cache_result)
         self._bodies: dict[int, tuple[int, ActorRef[TaskActor]]] = {}
         self._flying: deque[tuple[Decision, list[Effect]]] = deque()
         self._dues: list[int] = []
@@ -78,7 +82,7 @@ class InstanceActor(AsyncActor):
         self._fresh = False
         self._recovering = False
         self._loaded = False
-        self._tally = None if staff.counts is None else Tally(staff.counts, blueprint.definition.tasks)
+        self._tally = None if staff.counts is None else Tally(staff.counts, plan.ledger.cast)
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -288,17 +292,29 @@ class InstanceActor(AsyncActor):
         self._bodies[effect.ordinal] = (effect.attempt, ref)
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
-        step, direct = self._blueprint.step(ordinal), self._direct(ordinal)
-        given, run = self._facts(), self._plan.ledger.run
+        step, direct = self._step(ordinal), self._direct(ordinal)
+        given, run, cast = self._facts(), self._plan.ledger.run, self._plan.ledger.cast
+        name, item = cast.names[ordinal], self._item(ordinal)
         if step.fixed and not direct:
-            return Assignment(instance_id=self._id, ordinal=ordinal, attempt=attempt, run=run, step=step, given=given)
-        shape, tasks = self._blueprint.shape, self._plan.ledger.tasks
-        results = {shape.ordinals[name] for name in step.results} | direct
-        errors = {shape.ordinals[name] for name in step.errors}
-        mentioned = {shape.ordinals[name] for name in step.mentions}
+            return Assignment(
+                instance_id=self._id,
+                ordinal=ordinal,
+                attempt=attempt,
+                run=run,
+                step=step,
+                given=given,
+                name=name,
+                item=item,
+                before=self._before(ordinal) if cast.families else {},
+            )
+        ordinals, tasks = self._blueprint.shape.ordinals, self._plan.ledger.tasks
+        results = {ordinals[each] for each in step.results} | direct
+        errors = {ordinals[each] for each in step.errors}
+        mentioned = {ordinals[each] for each in step.mentions}
         at_hand = self._results.take(results)
+        gathers = {o: tuple(cast.members(o)) for o in results if cast.specs[o].for_each is not msgspec.UNSET}
         # Only a success has a result; what is neither at hand nor known to be empty has to be read.
-        missing = frozenset(o for o in results if o not in at_hand and self._results.maybe_stored(o, tasks[o]))
+        missing = {o for o in results if o not in at_hand and self._results.maybe_stored(o, tasks[o])}
         return Assignment(
             instance_id=self._id,
             ordinal=ordinal,
@@ -306,21 +322,52 @@ class InstanceActor(AsyncActor):
             run=run,
             step=step,
             given=given,
-            statuses={shape.names[o]: tasks[o].state.value for o in mentioned},
+            statuses={cast.names[o]: tasks[o].state.value for o in mentioned},
             results=at_hand,
-            missing_results=missing,
+            missing_results=frozenset(missing | gathers.keys()),
             missing_errors=frozenset(errors),
-            names={o: shape.names[o] for o in results | errors | mentioned},
+            names={o: cast.short_name(o) for o in results | errors | mentioned},
             direct=direct,
+            name=name,
+            item=item,
+            before=self._before(ordinal) if cast.families else {},
+            gathers=gathers,
         )
+
+    def _before(self, ordinal: Ordinal) -> dict[str, int]:
+        cast = self._plan.ledger.cast
+        return {cast.short_name(o): o for o in cast.dependencies[self._heir(ordinal)]}
+
+    def _heir(self, ordinal: Ordinal) -> Ordinal:
+        """The task whose dependencies it has: an item of a `for_each` comes after what its parent comes after."""
+        is_item = ordinal >= self._plan.ledger.cast.defined and self._added(ordinal).task is None
+        return Ordinal(self._plan.ledger.cast.parent(ordinal)) if is_item else ordinal
+
+    def _step(self, ordinal: Ordinal) -> Step:
+        cast = self._plan.ledger.cast
+        if ordinal < cast.defined:
+            return self._blueprint.step(ordinal)
+        if self._added(ordinal).task is None:
+            return self._blueprint.item_step(cast.parent(ordinal))
+        return added_step(cast.specs[ordinal])
+
+    def _item(self, ordinal: Ordinal) -> Item | None:
+        if ordinal < self._plan.ledger.cast.defined:
+            return None
+        added = self._added(ordinal)
+        return Item(added.index, _JSON.decode(added.item)) if added.task is None else None
+
+    def _added(self, ordinal: Ordinal) -> Added:
+        return decode_added(self._plan.ledger.cast.sources[ordinal])
 
     def _direct(self, ordinal: Ordinal) -> frozenset[int]:
         """Direct dependencies whose results the body may want besides what expressions name."""
-        spec = self._blueprint.definition.tasks[ordinal]
-        if not spec.depends_on:
+        cast = self._plan.ledger.cast
+        spec, needs = cast.specs[ordinal], cast.dependencies[self._heir(ordinal)]
+        if not needs or spec.for_each is not msgspec.UNSET:  # what only spreads has no body
             return frozenset()
         if spec.result_mapping or spec.required_params or self._takes_context(spec.job):
-            return frozenset(self._blueprint.shape.dependencies[ordinal])
+            return frozenset(o for o in needs if len(cast.members(o)) <= _AT_HAND)
         return frozenset()
 
     def _takes_context(self, job: str) -> bool:

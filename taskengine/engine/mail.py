@@ -26,6 +26,7 @@ __all__ = [
     "Orphaned",
     "OutOfTime",
     "Rebuild",
+    "Spread",
     "Unkept",
     "Unreadable",
 ]
@@ -78,6 +79,10 @@ class Unreadable(msgspec.Struct, frozen=True, tag="task.unreadable"):
     """They could not be read."""
 
     error: BaseException
+
+
+class Spread(msgspec.Struct, frozen=True, gc=False, tag="task.spread"):
+    """Each item of the task's `for_each` has its sub-task."""
 
 
 class Kept(msgspec.Struct, frozen=True, tag="task.kept"):

@@ -1,6 +1,6 @@
 """Answers about committed state, put together from rows."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,8 @@ from taskengine.engine.views import (
     workflow_view,
 )
 from taskengine.errors import NotFound, StoreCorrupt
+from taskengine.model.added import decode_added, item_spec
+from taskengine.model.definition import TaskSpec
 from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
@@ -167,19 +169,33 @@ class Reading:
 
     async def tasks(self, instance_id: InstanceId, after: int = -1, limit: int | None = None) -> list[TaskView]:
         shape = (await self._blueprint(await self._version(instance_id))).shape
-        end = len(shape.names) if limit is None else min(after + 1 + limit, len(shape.names))
-        return await self._task_views(instance_id, shape, max(after + 1, 0), end)
+        first, defined = max(after + 1, 0), len(shape.names)
+        end = defined if limit is None else min(first + limit, defined)
+        found = await self._task_views(instance_id, shape, first, end) if first < end else []
+        room = None if limit is None else limit - len(found)
+        if room != 0:
+            found += await self._added_views(instance_id, shape, max(first, defined), room)
+        return found
 
     async def task(self, instance_id: InstanceId, name: str) -> TaskView:
         shape = (await self._blueprint(await self._version(instance_id))).shape
-        ordinal = shape.ordinals.get(name)
-        if ordinal is None:
-            raise NotFound("task", name, _meant(name, shape.ordinals))
-        (view,) = await self._task_views(instance_id, shape, ordinal, ordinal + 1)
+        ordinal = await self._ordinal(instance_id, shape, name)
+        if ordinal < len(shape.names):
+            (view,) = await self._task_views(instance_id, shape, ordinal, ordinal + 1)
+        else:
+            (view,) = await self._added_views(instance_id, shape, ordinal, 1)
         return await self._whole(view)
 
+    async def _ordinal(self, instance_id: InstanceId, shape: Shape, name: str) -> int:
+        ordinal = shape.ordinals.get(name)
+        if ordinal is None:
+            ordinal = await self._store.added_task(instance_id, name)
+        if ordinal is None:
+            raise NotFound("task", name, _meant(name, shape.ordinals))
+        return ordinal
+
     async def _task_views(self, instance_id: InstanceId, shape: Shape, first: int, end: int) -> list[TaskView]:
-        """Of the tasks from `first` to before `end`."""
+        """Of the definition's tasks from `first` to before `end`."""
         rows = {int(row.ordinal): row async for row in self._task_rows(instance_id, first, end)}
         settled = {ordinal: row.state in TASK_FINAL for ordinal, row in rows.items()}
         needed = {
@@ -192,7 +208,26 @@ class Reading:
         if needed:
             states = await self._store.task_states(instance_id, needed)
             settled.update((ordinal, state in TASK_FINAL) for ordinal, state in states.items())
-        return [task_view(shape, n, rows.get(n), settled) for n in range(first, end)]
+
+        def waits_for(n: int) -> list[str]:
+            return [shape.names[need] for need in shape.dependencies[n] if not settled.get(need, False)]
+
+        return [task_view(shape.specs[n], n, rows.get(n), waits_for(n)) for n in range(first, end)]
+
+    async def _added_views(
+        self, instance_id: InstanceId, shape: Shape, first: int, limit: int | None
+    ) -> list[TaskView]:
+        """Of tasks that were added, from the ordinal `first` on."""
+        views: list[TaskView] = []
+        settled: dict[str, bool] = {}
+        async for row in self._task_rows(instance_id, first, MAX_ORDINAL):
+            if row.added_by < 0 or row.spec is None:
+                continue
+            if limit is not None and len(views) == limit:
+                break
+            settled[row.name] = row.state in TASK_FINAL
+            views.append(task_view(_added_spec(shape, row, row.spec), row.ordinal, row, ()))
+        return [_with_waits(view, settled) if view.status is TaskState.PENDING else view for view in views]
 
     async def _whole(self, view: TaskView) -> TaskView:
         """A large result is read for whoever asks for this one task."""
@@ -202,21 +237,31 @@ class Reading:
         return msgspec.structs.replace(view, result=_JSON.decode(found))
 
     async def open_tasks(self, instance_id: InstanceId, limit: int) -> tuple[list[str], list[str]]:
-        names = (await self._blueprint(await self._version(instance_id))).shape.names
-        found = await self._store.open_tasks(instance_id, len(names), limit=limit)
+        shape = (await self._blueprint(await self._version(instance_id))).shape
+        found = await self._store.open_tasks(instance_id, len(shape.names), limit=limit)
+        names = await self._names(instance_id, shape, [*found.running, *found.pending])
         return [names[ordinal] for ordinal in found.running], [names[ordinal] for ordinal in found.pending]
+
+    async def _names(self, instance_id: InstanceId, shape: Shape, ordinals: Collection[int]) -> dict[int, str]:
+        defined = len(shape.names)
+        names = {ordinal: shape.names[ordinal] for ordinal in ordinals if ordinal < defined}
+        added = [ordinal for ordinal in ordinals if ordinal >= defined]
+        for start in range(0, len(added), _PAGE):
+            found = await self._store.task_names(instance_id, added[start : start + _PAGE])
+            names.update((int(ordinal), name) for ordinal, name in found.items())
+        return names
 
     async def attempts(
         self, instance_id: InstanceId, task: str | None = None, after: int = -1, limit: int | None = None
     ) -> list[AttemptView]:
         shape = (await self._blueprint(await self._version(instance_id))).shape
         if task is not None:
-            ordinal = shape.ordinals.get(task)
-            rows = [] if ordinal is None else await self._store.attempts(instance_id, ordinal)
+            rows = await self._store.attempts(instance_id, await self._ordinal(instance_id, shape, task))
         else:
             last = MAX_ORDINAL if limit is None else after + limit
             rows = await self._store.attempts(instance_id, after=after, last=last)
-        return [attempt_view(shape, row) for row in rows]
+        names = await self._names(instance_id, shape, {row.ordinal for row in rows})
+        return [attempt_view(names[row.ordinal], row) for row in rows]
 
     async def result(self, instance_id: InstanceId, version: Version | None = None) -> dict[str, Any]:
         ending = None if self._directory is None else self._directory.sights.ended(instance_id)
@@ -280,6 +325,23 @@ class Reading:
             if len(page) < min(_PAGE, end - after - 1):
                 return
             after = page[-1].ordinal
+
+
+def _added_spec(shape: Shape, row: TaskRow, source: bytes) -> TaskSpec:
+    """With its dependencies under their full names. An item of a `for_each` runs its parent's job."""
+    added = decode_added(source)
+    if added.task is None:
+        return item_spec(shape.specs[row.parent])
+    prefix = row.name.rpartition("/")[0]
+    siblings = tuple(f"{prefix}/{name}" if prefix else name for name in added.task.depends_on)
+    return msgspec.structs.replace(added.task, depends_on=siblings)
+
+
+def _with_waits(view: TaskView, settled: Mapping[str, bool]) -> TaskView:
+    """Of its siblings those that are not known to have ended, else its parent: it starts after that one's body."""
+    open_ones = tuple(name for name in view.depends_on if not settled.get(name, False))
+    parent = view.name.rpartition("/")[0]
+    return msgspec.structs.replace(view, waits_for=open_ones or ((parent,) if parent else ()))
 
 
 def _meant(name: str, names: Mapping[str, int]) -> str:

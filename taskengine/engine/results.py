@@ -1,17 +1,20 @@
 """Results that stay in an instance's memory until their last dependent has ended."""
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
+from taskengine.engine.planner.cast import Cast
 from taskengine.engine.planner.ledger import Task
-from taskengine.engine.planner.shape import Shape
 from taskengine.model.artifacts import is_reference, referred
+from taskengine.model.ids import InstanceId, Ordinal
 from taskengine.model.states import TaskState
 from taskengine.store.artifacts import Artifacts
+from taskengine.store.interface import Store
 
-__all__ = ["Results", "whole_results"]
+__all__ = ["Results", "gathered", "whole_results"]
 
 _N = TypeVar("_N", bound=int)
+_PAGE: Final = 500
 
 
 async def whole_results(found: Mapping[_N, bytes], artifacts: Artifacts) -> dict[_N, bytes]:
@@ -22,6 +25,19 @@ async def whole_results(found: Mapping[_N, bytes], artifacts: Artifacts) -> dict
     }
 
 
+async def gathered(store: Store, artifacts: Artifacts, instance_id: InstanceId, ordinals: Sequence[int]) -> bytes:
+    """The results of these tasks as one JSON list; null for one that has none.
+
+    Raises StoreCorrupt, StoreUnavailable.
+    """
+    parts: list[bytes] = []
+    for start in range(0, len(ordinals), _PAGE):
+        page = [Ordinal(ordinal) for ordinal in ordinals[start : start + _PAGE]]
+        found = await whole_results(await store.results(instance_id, page), artifacts)
+        parts += [found.get(ordinal, b"null") for ordinal in page]
+    return b"[" + b",".join(parts) + b"]"
+
+
 class Results:
     """Small results by ordinal. What is not here is read back from the store.
 
@@ -29,8 +45,8 @@ class Results:
     find it gone; then it is read like a large one.
     """
 
-    def __init__(self, shape: Shape, limit_bytes: int) -> None:
-        self._shape = shape
+    def __init__(self, cast: Cast, limit_bytes: int) -> None:
+        self._cast = cast
         self._limit = limit_bytes
         self._kept: dict[int, bytes] = {}
         self._uses: dict[int, int] = {}
@@ -38,7 +54,7 @@ class Results:
 
     def keep(self, ordinal: int, result: bytes | None) -> None:
         """A body has succeeded."""
-        uses = len(self._shape.dependents[ordinal])
+        uses = len(self._cast.dependents[ordinal])
         self._empty.discard(ordinal)
         self._kept.pop(ordinal, None)  # of an earlier run
         self._uses.pop(ordinal, None)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from taskengine.ambient import Metrics
 from taskengine.clock import Micros
-from taskengine.model.definition import TaskSpec
+from taskengine.engine.planner.cast import Cast
 from taskengine.model.events import Transition
 from taskengine.model.messages import Settled
 from taskengine.model.states import TASK_FINAL, InstanceState
@@ -20,11 +20,11 @@ class Tally:
     Offers that are to run alone have a queue of their own and are not measured.
     """
 
-    __slots__ = ("_bursts", "_metrics", "_tasks")
+    __slots__ = ("_bursts", "_cast", "_metrics")
 
-    def __init__(self, metrics: Metrics, tasks: Sequence[TaskSpec]) -> None:
+    def __init__(self, metrics: Metrics, cast: Cast) -> None:
         self._metrics = metrics
-        self._tasks = tasks
+        self._cast = cast
         self._bursts: deque[tuple[int, Micros]] = deque()
 
     def started(self) -> None:
@@ -56,10 +56,10 @@ class Tally:
         self._metrics.count("tasks.attempts", outcome=settled.outcome.value)
         if settled.started_us is not None:
             span_s = (at_us - settled.started_us) / 1_000_000
-            self._metrics.observe("tasks.duration_s", span_s, job=self._tasks[settled.ordinal].job)
+            self._metrics.observe("tasks.duration_s", span_s, job=self._cast.specs[settled.ordinal].job)
 
     def moved(self, transitions: Sequence[Transition]) -> None:
         """These are committed."""
         for moved in transitions:
             if moved.state in TASK_FINAL:
-                self._metrics.count("tasks.ended", status=moved.state.value, job=self._tasks[moved.ordinal].job)
+                self._metrics.count("tasks.ended", status=moved.state.value, job=self._cast.specs[moved.ordinal].job)

@@ -1,6 +1,7 @@
 """The actor of one attempt: inputs, `when`, params, the body, its deadline, its end. It reports exactly once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -8,20 +9,30 @@ from taskengine.actors import AsyncActor
 from taskengine.bus import ProgressFrame
 from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.blueprint import Step
-from taskengine.engine.inputs import Given, Upstream, bound_params, idempotency_key, names_for, wanted
+from taskengine.engine.growing import batch
+from taskengine.engine.inputs import Given, Item, Upstream, bound_params, idempotency_key, items, names_for, wanted
 from taskengine.engine.logbook import Speaker
-from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Unkept, Unreadable
-from taskengine.engine.results import whole_results
+from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Spread, Unkept, Unreadable
+from taskengine.engine.offspring import sub_tasks
+from taskengine.engine.results import gathered, whole_results
 from taskengine.engine.staff import Staff
-from taskengine.errors import TaskEngineError, Unavailable
+from taskengine.errors import Conflict, InvalidInput, TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
+from taskengine.functions.questions import AddSubTasks, Answered, OnAnswer, Question, SubTasks, refused
+from taskengine.model.added import Added, encode_added
 from taskengine.model.artifacts import is_reference, reference
 from taskengine.model.definition import RetryPolicy
-from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
-from taskengine.model.messages import Park, Settled
+from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
+from taskengine.model.messages import Add, Park, Settled
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
 __all__ = ["Assignment", "TaskActor"]
+
+
+ADDED_AT_ONCE: Final = 1_000
+"""Sub-tasks that one commit takes in; more are several."""
+
+_JSON: Final = msgspec.json.Encoder()
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +43,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     missing_results  what has to be read back first
     names            of every ordinal above
     direct           ordinals of direct dependencies whose results the body may ask for
+    name             of the task in its instance
+    item             what it works on, of its parent's `for_each`
+    before           ordinals of direct dependencies by their names, for a body that may ask for their sub-tasks
+    gathers          of tasks among the missing results: the sub-tasks whose results make up theirs, in order
     """
 
     instance_id: InstanceId
@@ -46,6 +61,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     missing_errors: frozenset[int] = frozenset()
     names: Mapping[int, str] = {}
     direct: frozenset[int] = frozenset()
+    name: str
+    item: Item | None = None
+    before: Mapping[str, int] = {}
+    gathers: Mapping[int, Sequence[int]] = {}
 
 
 class TaskActor(AsyncActor):
@@ -56,6 +75,7 @@ class TaskActor(AsyncActor):
     """
 
     __slots__ = (
+        "_added",
         "_errors",
         "_grace",
         "_job",
@@ -82,6 +102,7 @@ class TaskActor(AsyncActor):
         self._timer: TimerHandle | None = None
         self._grace: TimerHandle | None = None
         self._over = False
+        self._added: dict[str, bytes] = {}
         self.why: Outcome | None = None  # why the body was asked to end
 
     def on_start(self) -> None:
@@ -103,6 +124,8 @@ class TaskActor(AsyncActor):
                 self._begin()
             case Unreadable():
                 self._fail(message.error)
+            case Spread():
+                self._finish(self._settled(self.why or Outcome.OK))
             case Interrupted():
                 self._stop_body(Outcome.INTERRUPTED)
             case OutOfTime():
@@ -139,8 +162,10 @@ class TaskActor(AsyncActor):
 
     async def _fetch(self) -> Found:
         store, work = self._staff.store, self._work
-        missing = await store.results(work.instance_id, _ordinals(work.missing_results))
+        missing = await store.results(work.instance_id, _ordinals(work.missing_results - work.gathers.keys()))
         results = await whole_results({**work.results, **_plain(missing)}, self._staff.artifacts)
+        for parent, members in work.gathers.items():
+            results[parent] = await gathered(store, self._staff.artifacts, work.instance_id, members)
         errors = await store.task_errors(work.instance_id, _ordinals(work.missing_errors))
         return Found(results, _plain(errors))
 
@@ -167,9 +192,13 @@ class TaskActor(AsyncActor):
         """False when `when` says no."""
         work, staff = self._work, self._staff
         spec = work.step.spec
-        names = {} if work.step.fixed else names_for(work.given, self._upstream())
+        names = {} if work.step.fixed else names_for(work.given, self._upstream(), work.item)
         if not wanted(work.step, names):
             return False
+        if work.step.spread:
+            staff.registry.get(spec.job)  # else each item would fail for the same reason
+            self._spread(items(work.step, names))
+            return True
         self._job = job = staff.registry.get(spec.job)
         self._timeout_us = spec.timeout_us or job.timeout_us or staff.settings.default_timeout_us
         direct = self._direct_results()
@@ -177,16 +206,43 @@ class TaskActor(AsyncActor):
             instance_id=work.instance_id,
             workflow_id=work.given.workflow_id,
             ordinal=work.ordinal,
-            task_name=spec.name,
+            task_name=work.name,
             attempt=work.attempt,
             run=work.run,
-            idempotency_key=idempotency_key(work.step, names, work.given),
+            idempotency_key=idempotency_key(work.step, names, work.given, work.name),
             deadline_us=self._arm_deadline(self._timeout_us),
             params=bound_params(work.step, names, direct),
             upstream=direct,
         )
         self._call(job, info)
         return True
+
+    def _spread(self, found: Sequence[Any]) -> None:
+        """Add a sub-task for each item. They start when this attempt has succeeded."""
+        sources = [encode_added(Added(index=at, item=msgspec.Raw(_JSON.encode(item)))) for at, item in enumerate(found)]
+        self.dispatcher.spawn(self._add(sources), owner=self.actor_ref, on_done=self._spread_done)
+
+    def _spread_done(self, outcome: object) -> None:
+        self.actor_ref.tell(Unreadable(outcome) if isinstance(outcome, BaseException) else Spread())
+
+    async def _add(self, sources: Sequence[bytes]) -> int:
+        """Committed slice by slice; gives how many are new. Raises InvalidInput, Conflict, CommitFailed."""
+        fresh = 0
+        parent, directory = self.actor_ref.parent, self._staff.directory
+        assert parent is not None, "an attempt is a child of its instance"
+        for start in range(0, len(sources), ADDED_AT_ONCE):
+            command_id = CommandId(self._staff.ambient.ids.uuid7())
+            reply = directory.expect(command_id)
+            tasks = tuple(map(msgspec.Raw, sources[start : start + ADDED_AT_ONCE]))
+            try:
+                parent.tell(Add(command_id, tasks, self._work.ordinal, self._work.attempt))
+                answer = await reply
+            finally:
+                directory.answer(command_id, Unavailable("the attempt has ended"))  # nobody waits any more
+            if answer.error:
+                raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
+            fresh += answer.added
+        return fresh
 
     def _direct_results(self) -> dict[str, bytes]:
         found, names = self._results, self._work.names
@@ -215,7 +271,7 @@ class TaskActor(AsyncActor):
 
         self._staff.ambient.probe.reach("body.before")
         executor = self._work.step.spec.executor
-        self._running = self._staff.caller.start(job, info, on_done, self._tell_frame, executor)
+        self._running = self._staff.caller.start(job, info, on_done, self._tell_frame, executor, self._asked)
         bodies.add(body)
 
     def _arm_deadline(self, timeout_us: Micros | None) -> Micros | None:
@@ -239,16 +295,47 @@ class TaskActor(AsyncActor):
                 ProgressFrame(
                     instance_id=work.instance_id,
                     workflow_id=WorkflowId(work.given.workflow_id),
-                    task=work.step.spec.name,
+                    task=work.name,
                     fraction=frame.fraction,
                     message=self._staff.mask.apply(frame.message),
                 )
             )
 
+    def _asked(self, question: Question, on_answer: OnAnswer) -> None:
+        """The body asks, and waits. An attempt that nobody listens to any more has no answer."""
+
+        def tell(outcome: object) -> None:
+            on_answer(refused(outcome) if isinstance(outcome, BaseException) else _answered(outcome))
+
+        if self._over:
+            on_answer(refused(Conflict("this attempt does not count any more")))
+        else:
+            self.dispatcher.spawn(self._answer(question), owner=self.actor_ref, on_done=tell)
+
+    async def _answer(self, question: Question) -> object:
+        match question:
+            case AddSubTasks():
+                found = batch(question.tasks, self._added)
+                fresh = await self._add(list(found.values()))
+                self._added.update(found)
+                return fresh
+            case SubTasks():
+                return await self._sub_tasks(question)
+
+    async def _sub_tasks(self, question: SubTasks) -> list[dict[str, Any]]:
+        work, staff = self._work, self._staff
+        ordinal = work.ordinal if not question.task else work.before.get(question.task)
+        if ordinal is None:
+            known = ", ".join(map(repr, work.before)) or "none"
+            raise InvalidInput(f"{question.task!r} is no task directly before this one; there are: {known}")
+        return await sub_tasks(
+            staff.store, staff.artifacts, work.instance_id, ordinal, after=question.after, limit=question.limit
+        )
+
     def _speaker(self) -> Speaker:
         given, work = self._work.given, self._work
         workflow_id = WorkflowId(given.workflow_id)
-        return Speaker(work.instance_id, workflow_id, work.step.spec.name, work.attempt, given.fresh)
+        return Speaker(work.instance_id, workflow_id, work.name, work.attempt, given.fresh)
 
     def _stop_body(self, why: Outcome) -> None:
         """Ask it to end. A cancel after a timeout, or the other way round, changes nothing: the first reason stays."""
@@ -270,7 +357,7 @@ class TaskActor(AsyncActor):
         self._staff.ambient.log.warning(
             "task.abandoned",
             instance=self._work.instance_id,
-            task=self._work.step.spec.name,
+            task=self._work.name,
             attempt=self._work.attempt,
         )
         self._staff.ambient.metrics.count("tasks.abandoned")
@@ -376,6 +463,10 @@ class TaskActor(AsyncActor):
             if timer is not None:
                 timer.cancel()
         self._timer = self._grace = None
+
+
+def _answered(value: object) -> Answered:
+    return Answered(msgspec.Raw(_JSON.encode(value)))
 
 
 def _not_kept(error: BaseException) -> TaskFailure:

@@ -1,18 +1,17 @@
 """What callers see of instances and tasks: committed state, in plain records."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
 from taskengine.clock import Micros
-from taskengine.engine.planner import Shape
 from taskengine.functions import JobFunction
 from taskengine.model.artifacts import ArtifactRef, is_reference, referred
-from taskengine.model.definition import WorkflowDefinition
-from taskengine.model.ids import InstanceId, Version, WorkflowId
+from taskengine.model.definition import TaskSpec, WorkflowDefinition
+from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.records import AttemptRow, DefinitionRow, InstanceRow, Outcome, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskState
@@ -220,13 +219,9 @@ def instance_view(row: InstanceRow, title: str, progress: Progress, now_us: Micr
     )
 
 
-def task_view(shape: Shape, ordinal: int, row: TaskRow | None, settled: Mapping[int, bool]) -> TaskView:
-    """`row` None: the task has not been touched. `settled` says of each ordinal whether it has ended."""
-    spec = shape.specs[ordinal]
-    row = row or TaskRow(ordinal=ordinal, name=spec.name)  # type: ignore[arg-type]  # an ordinal is a number
-    waits_for: tuple[str, ...] = ()
-    if row.state is TaskState.PENDING:
-        waits_for = tuple(shape.names[need] for need in shape.dependencies[ordinal] if not settled.get(need, False))
+def task_view(spec: TaskSpec, ordinal: int, row: TaskRow | None, waits_for: Sequence[str]) -> TaskView:
+    """`row` None: the task has not been touched. `waits_for`: dependencies that have not ended."""
+    row = row or TaskRow(ordinal=Ordinal(ordinal), name=spec.name)
     stored = row.result if isinstance(row.result, bytes) and row.state is TaskState.SUCCESS else None
     large = referred(stored) if stored is not None and is_reference(stored) else None
     return TaskView(
@@ -245,13 +240,13 @@ def task_view(shape: Shape, ordinal: int, row: TaskRow | None, settled: Mapping[
         artifact=large,
         error=_FAILURE.decode(row.error) if isinstance(row.error, bytes) else None,
         reason=row.reason,
-        waits_for=waits_for,
+        waits_for=tuple(waits_for) if row.state is TaskState.PENDING else (),
     )
 
 
-def attempt_view(shape: Shape, row: AttemptRow) -> AttemptView:
+def attempt_view(task: str, row: AttemptRow) -> AttemptView:
     return AttemptView(
-        task=shape.names[row.ordinal],
+        task=task,
         attempt=row.attempt,
         run=row.run,
         outcome=row.outcome,

@@ -20,6 +20,7 @@ from taskengine.functions.context import CallInfo
 from taskengine.functions.ending import raised
 from taskengine.functions.job import JobFunction, Kind, kind_for
 from taskengine.functions.outcomes import CallOutcome, Frame, LogLine, Parked, ProgressNote, Raised, Returned, Sleep
+from taskengine.functions.questions import OnAsk
 from taskengine.functions.quota import DEFAULT_LOG_CAP
 from taskengine.functions.results import MAX_RESULT
 from taskengine.functions.returns import Returns
@@ -129,6 +130,7 @@ class Caller:
         on_done: OnDone,
         on_frame: OnFrame | None = None,
         executor: Executor = Executor.AUTO,
+        on_ask: OnAsk | None = None,
     ) -> Running:
         """Call the function. `on_done` is called on the loop's thread, once, after the body has really ended.
 
@@ -140,7 +142,7 @@ class Caller:
             raise Unavailable("the engine is stopping, no job starts any more")
         around = self._around or self._settle_in()
         try:
-            call = _KINDS[kind_for(job, executor)](around, job, info, on_done, on_frame)
+            call = _KINDS[kind_for(job, executor)](around, job, info, on_done, on_frame, on_ask)
         except Exception as error:
             return _refused(AsyncCall(around, job, info, on_done, None), around, error)
         around.running.add(call)

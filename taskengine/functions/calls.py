@@ -3,15 +3,19 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Protocol
 
 from taskengine.ambient import Ambient
+from taskengine.errors import Unavailable
 from taskengine.functions.context import CallInfo, JobContext, SyncTaskContext, TaskContext, activate
 from taskengine.functions.ending import NEVER_STARTED, outcome_of, raised
 from taskengine.functions.job import JobFunction
 from taskengine.functions.outcomes import CallOutcome, Frame
+from taskengine.functions.questions import OnAnswer, OnAsk, Question, refused, settle
 from taskengine.functions.returns import Returns
 from taskengine.functions.services import Services
 from taskengine.functions.shared import Shared
@@ -83,14 +87,21 @@ class Surroundings:
 class Call:
     """What calls of every kind have in common: the frames, and that `on_done` happens exactly once."""
 
-    __slots__ = ("_around", "_on_done", "_on_frame", "cancelled", "context", "ended", "info", "job")
+    __slots__ = ("_around", "_on_ask", "_on_done", "_on_frame", "cancelled", "context", "ended", "info", "job")
 
     on_loop = False
 
     def __init__(
-        self, around: Surroundings, job: JobFunction, info: CallInfo, on_done: OnDone, on_frame: OnFrame | None
+        self,
+        around: Surroundings,
+        job: JobFunction,
+        info: CallInfo,
+        on_done: OnDone,
+        on_frame: OnFrame | None,
+        on_ask: OnAsk | None = None,
     ) -> None:
         self._around = around
+        self._on_ask = on_ask
         self._on_done = on_done
         self._on_frame = on_frame
         self.job = job
@@ -101,7 +112,7 @@ class Call:
         shared = around.shared if self.on_loop else None
         context_type = TaskContext if job.awaits else SyncTaskContext
         self.context: JobContext = context_type(
-            info, around.services, around.ambient.clock, sink, around.grace_s, shared, around.log_cap
+            info, around.services, around.ambient.clock, sink, around.grace_s, shared, around.log_cap, self._asked
         )
 
     def launch(self) -> None:
@@ -135,10 +146,27 @@ class Call:
         if not self.ended and self._on_frame is not None:
             self._on_frame(frame)
 
+    def _asked(self, question: Question) -> "Future[Any]":
+        """A question of the body, from any thread."""
+        future: Future[Any] = Future()
+        if get_ident() == self._around.thread_id:
+            self.ask(question, partial(settle, future))
+        else:
+            self._around.returns.put(self.ask, question, partial(settle, future))
+        return future
+
+    def ask(self, question: Question, on_answer: OnAnswer) -> None:
+        """Take it to the engine. Loop thread."""
+        if self.ended or self._on_ask is None:
+            on_answer(refused(Unavailable("the attempt has ended")))
+        else:
+            self._on_ask(question, on_answer)
+
     def finish(self, outcome: CallOutcome) -> None:
         """The body has ended. Loop thread."""
         if self.ended:
             return
+        self._on_ask = None
         self.context.sum_up()
         self.ended = True
         self._on_frame = None  # with the context's sink these are circles: an attempt should not wait for the collector

@@ -2,7 +2,9 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping
+from asyncio import wrap_future
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -10,29 +12,25 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from taskengine.clock import Clock, Micros
-from taskengine.errors import JobError, NotFound, NotSupportedYet
+from taskengine.errors import JobError, NotFound, NotSupportedYet, Unavailable
 from taskengine.functions.failures import cut
 from taskengine.functions.outcomes import Frame, LogLine, ProgressNote
 from taskengine.functions.params import Params
+from taskengine.functions.questions import AddSubTasks, Asker, Question, SubTasks
 from taskengine.functions.quota import DEFAULT_LOG_CAP, LogQuota
 from taskengine.functions.services import ServiceKey, Services
 from taskengine.functions.shared import Shared
+from taskengine.functions.sub_tasks import SubTask, sources
 
 __all__ = ["BoundLog", "CallInfo", "JobContext", "SyncTaskContext", "TaskContext", "current_context"]
 
 _LATER: Final = frozenset(
     {
-        "add_sub_tasks",
-        "all_sub_tasks_succeeded",
         "artifact",
         "checkpoint",
         "emit",
-        "failed_sub_tasks",
         "last_checkpoint",
         "sleep",
-        "sub_task_count",
-        "sub_tasks",
-        "successful_sub_tasks",
     }
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,10 +105,11 @@ class JobContext:
 
     clock, grace_s and shared are for the built-in jobs; grace_s is how long something of theirs may take to end,
     shared what they keep between calls, None outside of the loop's thread. begun: the body was entered. log_cap:
-    how many lines the attempt may log.
+    how many lines the attempt may log. asker: takes questions to the engine.
     """
 
     __slots__ = (
+        "_asker",
         "_cancelled",
         "_decoded",
         "_info",
@@ -118,6 +117,7 @@ class JobContext:
         "_quota",
         "_services",
         "_sink",
+        "_waiting",
         "begun",
         "clock",
         "grace_s",
@@ -134,7 +134,10 @@ class JobContext:
         grace_s: float = 5.0,
         shared: Shared | None = None,
         log_cap: int = DEFAULT_LOG_CAP,
+        asker: Asker | None = None,
     ) -> None:
+        self._asker = asker
+        self._waiting: Future[Any] | None = None
         self._info = info
         self._services = services
         self.clock = clock
@@ -262,8 +265,18 @@ class JobContext:
             raise asyncio.CancelledError("the attempt was asked to end")
 
     def mark_cancelled(self) -> None:
-        """The caller's side of `cancelled`; any thread."""
+        """The caller's side of `cancelled`; any thread. Who waits for an answer waits no longer."""
         self._cancelled = True
+        waiting = self._waiting
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(asyncio.CancelledError("the attempt was asked to end"))
+
+    def _ask(self, question: Question) -> "Future[Any]":
+        self.raise_if_cancelled()
+        if self._asker is None:
+            raise Unavailable("nobody answers here: this context belongs to no running task")
+        self._waiting = future = self._asker(question)
+        return future
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _LATER:
@@ -276,11 +289,80 @@ class TaskContext(JobContext):
 
     __slots__ = ()
 
+    async def add_sub_tasks(self, tasks: Iterable[object]) -> int:
+        """Add tasks under this one: all of them or none, committed when this returns. Gives how many are new.
+
+        They start when this body has succeeded, and what comes after this task waits for all of them. A task is a
+        mapping as in a file (`{"name": "a", "job": "load", "params": {...}}`), a `TaskBuilder` or what it builds. It
+        may depend on other sub-tasks of this task; its params are data, without expressions. What an attempt adds
+        that then fails is taken back; the same task again in one attempt is fine. Raises InvalidInput, Conflict.
+        """
+        return int(await wrap_future(self._ask(AddSubTasks(sources(tasks)))))
+
+    async def sub_tasks(self, task: str | None = None, *, after: int = -1, limit: int = 1_000) -> list[SubTask]:
+        """What became of the sub-tasks of a task before this one, in the order of their making; a page of them.
+
+        task   None: this task itself, as far as it has come
+        after  `ordinal` of the last one that was seen
+        """
+        found = await wrap_future(self._ask(SubTasks(task or "", after, limit)))
+        return msgspec.convert(found, list[SubTask])
+
+    async def successful_sub_tasks(self, task: str | None = None) -> list[SubTask]:
+        """All that ended as Success. Of many, go through the pages of `sub_tasks` instead."""
+        return [each for each in await self._all_sub_tasks(task) if each.status == "Success"]
+
+    async def failed_sub_tasks(self, task: str | None = None) -> list[SubTask]:
+        """All that ended in another way and were not skipped."""
+        return [each for each in await self._all_sub_tasks(task) if each.failed]
+
+    async def all_sub_tasks_succeeded(self, task: str | None = None) -> bool:
+        """Whether each ended as Success or was skipped; true where there are none."""
+        return all(each.status in ("Success", "Skipped") for each in await self._all_sub_tasks(task))
+
+    async def sub_task_count(self, task: str | None = None) -> int:
+        return len(await self._all_sub_tasks(task))
+
+    async def _all_sub_tasks(self, task: str | None) -> list[SubTask]:
+        found: list[SubTask] = []
+        while page := await self.sub_tasks(task, after=found[-1].ordinal if found else -1):
+            found += page
+        return found
+
 
 class SyncTaskContext(JobContext):
     """The context of a `def` job: the same names, none of them needs an await."""
 
     __slots__ = ()
+
+    def add_sub_tasks(self, tasks: Iterable[object]) -> int:
+        """As `TaskContext.add_sub_tasks`; waits."""
+        return int(self._ask(AddSubTasks(sources(tasks))).result())
+
+    def sub_tasks(self, task: str | None = None, *, after: int = -1, limit: int = 1_000) -> list[SubTask]:
+        """As `TaskContext.sub_tasks`; waits."""
+        return msgspec.convert(self._ask(SubTasks(task or "", after, limit)).result(), list[SubTask])
+
+    def successful_sub_tasks(self, task: str | None = None) -> list[SubTask]:
+        """As `TaskContext.successful_sub_tasks`; waits."""
+        return [each for each in self._all_sub_tasks(task) if each.status == "Success"]
+
+    def failed_sub_tasks(self, task: str | None = None) -> list[SubTask]:
+        """As `TaskContext.failed_sub_tasks`; waits."""
+        return [each for each in self._all_sub_tasks(task) if each.failed]
+
+    def all_sub_tasks_succeeded(self, task: str | None = None) -> bool:
+        """As `TaskContext.all_sub_tasks_succeeded`; waits."""
+        return all(each.status in ("Success", "Skipped") for each in self._all_sub_tasks(task))
+
+    def sub_task_count(self, task: str | None = None) -> int:
+        return len(self._all_sub_tasks(task))
+
+    def _all_sub_tasks(self, task: str | None) -> list[SubTask]:
+        found: list[SubTask] = []
+        while page := self.sub_tasks(task, after=found[-1].ordinal if found else -1):
+            found += page
+        return found
 
 
 def activate(context: JobContext) -> None:

@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import count
 from queue import SimpleQueue
 from threading import Lock, Thread, get_ident
 from types import FrameType
@@ -25,9 +27,10 @@ from taskengine.functions.job import is_async
 from taskengine.functions.joblog import Hearing
 from taskengine.functions.loading import resolve
 from taskengine.functions.outcomes import CallOutcome, Frame
+from taskengine.functions.questions import Question, settle
 from taskengine.functions.services import Services
 from taskengine.functions.solo import Solo
-from taskengine.functions.worker_link import REQUESTS, Ended, Frames, Hello, Order, Told, encode
+from taskengine.functions.worker_link import REQUESTS, Asked, Ended, Frames, Hello, Order, Reply, Told, encode
 
 __all__ = ["Worker", "main"]
 
@@ -45,7 +48,7 @@ class Line:
         self.sending = False
         """The main thread is inside of a frame."""
 
-    def send(self, message: Told | Ended) -> None:
+    def send(self, message: Told | Asked | Ended) -> None:
         data = encode(message)
         if get_ident() == self.main_thread:
             self.sending = True
@@ -77,6 +80,8 @@ class Worker:
         self._terminated = False
         self._in_body = False
         self._owed = False
+        self._asked: dict[int, Future[Any]] = {}
+        self._questions = count(1)
 
     def serve(self) -> None:
         """Work until the engine hangs up or SIGTERM comes; does not return."""
@@ -125,7 +130,15 @@ class Worker:
     def _call(self, order: Order) -> Any:
         function, binder = self._function(order.path, order.origin)
         kind = TaskContext if is_async(function) else SyncTaskContext
-        context = kind(order.info, self._services, SystemClock(), self._tell, self._grace_s, log_cap=self._log_cap)
+        context = kind(
+            order.info,
+            self._services,
+            SystemClock(),
+            self._tell,
+            self._grace_s,
+            log_cap=self._log_cap,
+            asker=self._ask,
+        )
         context.begun = True
         self._context = context
         activate(context)
@@ -157,6 +170,14 @@ class Worker:
             self._owed = False
             raise asyncio.CancelledError("the worker process got SIGTERM")
 
+    def _ask(self, question: Question) -> "Future[Any]":
+        """From any thread of the body; the second thread brings the answer."""
+        future: Future[Any] = Future()
+        number = next(self._questions)
+        self._asked[number] = future
+        self._line.send(Asked(number, question))
+        return future
+
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         self._terminated = True
         if self._context is not None:
@@ -177,7 +198,11 @@ class Worker:
         frames = Frames()
         while data := _receive(self._socket):
             for frame in frames.feed(data):
-                self._requests.put(REQUESTS.decode(frame))
+                request = REQUESTS.decode(frame)
+                if isinstance(request, Reply):
+                    settle(self._asked.pop(request.number), request.answered)
+                else:
+                    self._requests.put(request)
         _end_group()
 
 

@@ -14,9 +14,23 @@ import msgspec
 from taskengine.functions.context import CallInfo
 from taskengine.functions.joblog import root_level
 from taskengine.functions.outcomes import CallOutcome, Frame
+from taskengine.functions.questions import Answered, Question
 from taskengine.functions.services import Services
 
-__all__ = ["ANSWERS", "REQUESTS", "BadLine", "Ended", "Frames", "Hello", "Order", "Told", "encode", "hello_for"]
+__all__ = [
+    "ANSWERS",
+    "REQUESTS",
+    "Asked",
+    "BadLine",
+    "Ended",
+    "Frames",
+    "Hello",
+    "Order",
+    "Reply",
+    "Told",
+    "encode",
+    "hello_for",
+]
 
 _LENGTH: Final = struct.Struct(">I")
 _ENCODER: Final = msgspec.json.Encoder()
@@ -58,17 +72,31 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
     frame: Frame
 
 
+class Asked(msgspec.Struct, frozen=True, tag="asked"):
+    """The body asks, and waits. `number` counts within the order."""
+
+    number: int
+    question: Question
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    """The answer to the question of that number."""
+
+    number: int
+    answered: Answered
+
+
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The body has ended."""
 
     outcome: CallOutcome
 
 
-REQUESTS: Final = msgspec.json.Decoder(Hello | Order)
-ANSWERS: Final = msgspec.json.Decoder(Told | Ended)
+REQUESTS: Final = msgspec.json.Decoder(Hello | Order | Reply)
+ANSWERS: Final = msgspec.json.Decoder(Told | Asked | Ended)
 
 
-def encode(message: Hello | Order | Told | Ended) -> bytes:
+def encode(message: Hello | Order | Reply | Told | Asked | Ended) -> bytes:
     """One frame, ready to be sent."""
     data = _ENCODER.encode(message)
     return _LENGTH.pack(len(data)) + data

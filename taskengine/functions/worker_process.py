@@ -17,8 +17,9 @@ from taskengine.clock import Clock, TimerHandle
 from taskengine.errors import WorkerDied
 from taskengine.functions.ending import interrupted, raised
 from taskengine.functions.outcomes import CallOutcome, Frame
+from taskengine.functions.questions import Answered, OnAnswer, Question
 from taskengine.functions.returns import Returns
-from taskengine.functions.worker_link import ANSWERS, BadLine, Ended, Frames
+from taskengine.functions.worker_link import ANSWERS, Asked, BadLine, Ended, Frames, Reply, encode
 
 __all__ = ["Assignment", "WorkerProcess"]
 
@@ -33,6 +34,7 @@ class Assignment(Protocol):
     cancelled: bool
 
     def deliver(self, frame: Frame) -> None: ...
+    def ask(self, question: Question, on_answer: OnAnswer) -> None: ...
     def finish(self, outcome: CallOutcome) -> None: ...
 
 
@@ -164,12 +166,18 @@ class WorkerProcess:
         call = self._call
         if call is None:
             return
-        if isinstance(answer, Ended):
+        if isinstance(answer, Asked):
+            call.ask(answer.question, lambda answered: self._reply(call, answer.number, answered))
+        elif isinstance(answer, Ended):
             self._call = None
             self._on_free(self, call)
             call.finish(answer.outcome)
         else:
             call.deliver(answer.frame)
+
+    def _reply(self, call: Assignment, number: int, answered: Answered) -> None:
+        if self._call is call:  # else its body has ended without waiting
+            self._send(encode(Reply(number, answered)))
 
     def _send(self, data: bytes) -> None:
         if self._unsent:

@@ -62,7 +62,8 @@ def _use_defaults(struct: msgspec.Struct, fields: tuple[str, ...]) -> None:
     """Equal to the default is the default: msgspec leaves a value out of the canonical form only if it is the same
     object, and a float or a text that somebody computed is another one.
     """
-    defaults = dict(zip(struct.__struct_fields__, struct.__struct_defaults__, strict=False))
+    # The defaults are those of the last fields.
+    defaults = dict(zip(reversed(struct.__struct_fields__), reversed(struct.__struct_defaults__), strict=False))
     for field in fields:
         if getattr(struct, field) == defaults[field]:
             msgspec.structs.force_setattr(struct, field, defaults[field])
@@ -129,7 +130,10 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`.
 
-    retry  None: what the job function asks for by itself, else no repetition
+    retry         None: what the job function asks for by itself, else no repetition
+    for_each      a list, or the expression of one: the job runs once for each item; UNSET: it runs once
+    max_parallel  sub-tasks of this task that may run at once; None: no limit
+    tolerance     share of failed sub-tasks, 0..1, with which it still succeeds; None: the workflow's
     """
 
     name: str
@@ -147,6 +151,9 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_most_once: bool = False
     idempotency_key: str = ""
     continue_on_failure: bool = False
+    for_each: Any = msgspec.UNSET
+    max_parallel: int | None = None
+    tolerance: float | None = None
 
 
 class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -162,6 +169,10 @@ class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_default
     timeout_us: Micros | None = None
     on_failure: OnFailure = OnFailure.STOP
     retention: Retention | None = None
+    sub_task_error_tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        _use_defaults(self, ("sub_task_error_tolerance",))
 
     @property
     def title(self) -> str:

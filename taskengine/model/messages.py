@@ -15,6 +15,7 @@ from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
 __all__ = [
     "INBOX",
+    "Add",
     "Cancel",
     "Command",
     "Continue",
@@ -96,6 +97,21 @@ class TaskDue(Message, frozen=True, gc=False, tag="task.due"):
     attempt: int
 
 
+class Add(Message, frozen=True, tag="instance.add"):
+    """Tasks that nobody has defined, all of them or none.
+
+    id       under which the answer is awaited; with `attempt` 0 it is remembered like that of a command
+    parent   ordinal; below 0: they stand beside the tasks of the definition
+    attempt  of the parent, whose body adds them; 0: they come from outside
+    tasks    JSON of an `added.Added` each
+    """
+
+    id: CommandId
+    tasks: tuple[msgspec.Raw, ...]
+    parent: int = -1
+    attempt: int = 0
+
+
 class DeadlineDue(Message, frozen=True, gc=False, tag="instance.deadline"):
     """The instance's own timeout is over."""
 
@@ -146,7 +162,8 @@ class Retry(Command, frozen=True, tag="instance.retry"):
 
 
 InstanceMessage = (
-    Start
+    Add
+    | Start
     | Recovered
     | Granted
     | Settled

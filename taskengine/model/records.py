@@ -58,6 +58,7 @@ class ParkKind(Label):
 
     NONE = ""
     SLEEP = "sleep"
+    SUBS = "subs"  # its body has succeeded; its sub-tasks have not all ended
 
 
 class Verdict(Label):
@@ -155,8 +156,8 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     """One task of one instance. A task that has not been touched needs no row and counts as Pending, attempt 0.
 
     parent      ordinal of the parent of a sub-task, -1 for a task of the definition
-    spec        canonical JSON of a task that was added at run time, else None
-    added_by    0: the definition or the API; n: the parent's attempt n
+    spec        JSON of `added.Added` for a task that was added at run time, else None
+    added_by    0: the definition or the API; n: the parent's attempt n; below 0: it is out, and is not seen any more
     attempt     only ever grows, over retries, runs and compensations
     tries       attempts that count against the retry policy in this run
     begun       has been dispatched in this run

@@ -324,10 +324,19 @@ class Store(Protocol):
         """By ordinal; tasks without a row, which nothing has touched yet, are left out."""
         ...
 
-    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
-        """The first of the instance's tasks 0 to `count` that run, and that are pending, at most `limit` of each.
+    async def task_names(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, str]:
+        """By ordinal; tasks without a row are left out."""
+        ...
 
-        A task without a row is pending. An unknown instance has only such.
+    async def added_task(self, instance_id: InstanceId, name: str) -> Ordinal | None:
+        """The task of this name that was added at run time and is not out again."""
+        ...
+
+    async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
+        """The first of the instance's tasks that run, and that are pending, at most `limit` of each.
+
+        Of the tasks 0 to `count`, those of the definition, one without a row is pending; an unknown instance has only
+        such. The others, which were added, all have rows.
         """
         ...
 

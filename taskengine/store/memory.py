@@ -205,9 +205,18 @@ class MemoryStore:
     async def task_states(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, TaskState]:
         return {task.ordinal: task.state for task in self._named(instance_id, ordinals)}
 
+    async def task_names(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, str]:
+        return {task.ordinal: task.name for task in self._named(instance_id, ordinals)}
+
+    async def added_task(self, instance_id: InstanceId, name: str) -> Ordinal | None:
+        tasks = self._tables().tasks.get(instance_id, {}).values()
+        found = (task.ordinal for task in tasks if task.name == name and task.spec is not None and task.added_by >= 0)
+        return next(found, None)
+
     async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
         tasks = self._tables().tasks.get(instance_id, {})
         states = [(n, tasks[n].state if n in tasks else TaskState.PENDING) for n in map(Ordinal, range(count))]
+        states += [(Ordinal(n), tasks[n].state) for n in sorted(tasks) if n >= count]
         running = [ordinal for ordinal, state in states if state in RUNNING]
         pending = [ordinal for ordinal, state in states if state in PENDING]
         return OpenTasks(running=running[:limit], pending=pending[:limit])

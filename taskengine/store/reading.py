@@ -57,6 +57,7 @@ _GAPS_PAGE: Final = 5000
 
 
 _RUNNING: Final = sorted(RUNNING)
+_PENDING: Final = sorted(PENDING)
 _NOT_PENDING: Final = sorted(frozenset(TaskState) - PENDING)
 
 
@@ -183,6 +184,12 @@ class Reading(ABC):
         rows = await self._rows("task_states", instance_id, self._list(ordinals))
         return {Ordinal(ordinal): TaskState(state) for ordinal, state in rows}
 
+    async def task_names(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, str]:
+        return {Ordinal(n): name for n, name in await self._rows("task_names", instance_id, self._list(ordinals))}
+
+    async def added_task(self, instance_id: InstanceId, name: str) -> Ordinal | None:
+        return next((Ordinal(n) for (n,) in await self._few("added_task", instance_id, name)), None)
+
     async def open_tasks(self, instance_id: InstanceId, count: int, *, limit: int = 100) -> OpenTasks:
         if self._askable((instance_id,)) is None:
             return OpenTasks(running=[], pending=[Ordinal(n) for n in range(min(count, limit))])
@@ -190,7 +197,7 @@ class Reading(ABC):
 
     def _open_tasks(self, instance_id: InstanceId, count: int, limit: int) -> Look[OpenTasks]:
         query = self._sql["tasks_in"]
-        running = yield query, [instance_id, 0, count, self._list(_RUNNING), limit]
+        running = yield query, [instance_id, 0, MAX_ORDINAL, self._list(_RUNNING), limit]
         pending: list[Ordinal] = []
         settled, at = self._list(_NOT_PENDING), 0
         while at < count and len(pending) < limit:
@@ -202,6 +209,9 @@ class Reading(ABC):
                     if len(pending) == limit:
                         break
             at = end
+        if len(pending) < limit:
+            added = yield query, [instance_id, count, MAX_ORDINAL, self._list(_PENDING), limit - len(pending)]
+            pending += [Ordinal(n) for (n,) in added]
         return OpenTasks(running=[n for (n,) in running], pending=pending)
 
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:

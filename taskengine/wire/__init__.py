@@ -17,6 +17,8 @@ from taskengine.wire.frames import (
     TaskStatus,
 )
 from taskengine.wire.instances import (
+    AddTasksReply,
+    AddTasksRequest,
     ArtifactBody,
     AttemptBody,
     CancelRequest,
@@ -66,6 +68,8 @@ from taskengine.wire.workflows import (
 __all__ = [
     "FRAME_DECODER",
     "PROBLEM_TYPE",
+    "AddTasksReply",
+    "AddTasksRequest",
     "ArtifactBody",
     "AttemptBody",
     "CancelRequest",

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "AddTasksReply",
+    "AddTasksRequest",
     "ArtifactBody",
     "AttemptBody",
     "CancelRequest",
@@ -162,3 +164,19 @@ class RetryRequest(
 
     from_task: str | None = None
     only_task: str | None = None
+
+
+class AddTasksRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tasks for a running instance, each as in a file.
+
+    parent  the task whose sub-tasks they are; null: they stand beside the tasks of the definition
+    """
+
+    tasks: list[dict[str, Any]]
+    parent: str | None = None
+
+
+class AddTasksReply(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of them are new; the others were there already, the same."""
+
+    added: int

@@ -52,6 +52,7 @@ EXPECTED: Final[dict[Route, str]] = {
     ("POST", "/api/v1/instances/{instance_id}/resume"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/cancel"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/retry"): "operate",
+    ("POST", "/api/v1/instances/{instance_id}/tasks"): "operate",
     ("GET", "/api/v1/admin/database"): "admin",
     ("POST", "/api/v1/admin/prune"): "admin",
     ("GET", "/api/v1/admin/tokens"): "admin",

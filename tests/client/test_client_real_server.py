@@ -321,6 +321,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("execute", "instance", "detail", "tasks", "history", "pause", "resume", "cancel"), ("x",)),
     **dict.fromkeys(("retry", "logs", "events", "revoke_token"), ("x",)),
     "task": ("x", "y"),
+    "add_tasks": ("x", []),
     "create_token": ("x", "read"),
 }
 

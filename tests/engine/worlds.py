@@ -121,7 +121,7 @@ async def states(engine: Engine, instance_id: str) -> dict[str, str]:
 
 async def until_task(engine: Engine, instance_id: str, task: str, *wanted: str) -> None:
     async def holds() -> bool:
-        return (await states(engine, instance_id))[task] in wanted
+        return (await states(engine, instance_id)).get(task) in wanted
 
     await eventually(holds, f"{task} never became {wanted}")
 

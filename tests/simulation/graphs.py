@@ -26,6 +26,7 @@ class Story(msgspec.Struct, frozen=True):
     definition: WorkflowDefinition
     acts: tuple[tuple[Act, ...], ...]
     killer: int | None  # the task whose body ends the process every time
+    grows: bool = False  # bodies add sub-tasks
 
     def act(self, ordinal: int, tries: int) -> Act:
         acts = self.acts[ordinal]
@@ -43,7 +44,37 @@ def random_story(rng: random.Random) -> Story:
         timeout_us=rng.choice([None, None, None, Micros(30 * SECOND)]),
     )
     killer = rng.randrange(count) if count and rng.random() < 0.1 else None
-    return Story(definition, tuple(_acts(rng, task) for task in tasks), killer)
+    acts = tuple(_acts(rng, task) for task in tasks)
+    grows = rng.random() < 0.5
+    if grows:
+        definition = msgspec.structs.replace(definition, sub_task_error_tolerance=rng.choice([0.0, 0.0, 0.34, 1.0]))
+    return Story(definition, acts, killer, grows)
+
+
+def random_batch(rng: random.Random) -> list[TaskSpec]:
+    """A few sub-tasks out of few names, so that attempts add the same ones, other ones, and the same ones changed."""
+    names = sorted(rng.sample(range(6), k=rng.choice([0, 1, 2, 3, 4])))
+    return [_sub_task(rng, names, at) for at in range(len(names))]
+
+
+def _sub_task(rng: random.Random, names: Sequence[int], at: int) -> TaskSpec:
+    needs = rng.sample(names[:at], k=min(at, rng.choice([0, 0, 1, 2])))
+    if rng.random() < 0.05:
+        needs = [rng.choice([*names, 99])]  # itself, a circle perhaps, or nobody
+    retry = RetryPolicy(count=1, interval_us=Micros(0)) if rng.random() < 0.3 else None
+    return TaskSpec(
+        name=f"s{names[at]}",
+        job="body",
+        depends_on=tuple(f"s{need}" for need in needs),
+        trigger=rng.choice([Trigger.ALL_SUCCESS, Trigger.ALL_SUCCESS, *Trigger]) if needs else Trigger.ALL_SUCCESS,
+        retry=retry,
+        max_parallel=rng.choice([None, None, 1, 2]),
+        continue_on_failure=rng.random() < 0.1,
+    )
+
+
+def added_act(name: str, tries: int) -> Act:
+    return Act(random.Random(f"{name} {tries}").choice([Outcome.OK] * 8 + [Outcome.FAIL, Outcome.PARK, Outcome.SKIP]))
 
 
 def _task(rng: random.Random, number: int) -> TaskSpec:
@@ -61,6 +92,7 @@ def _task(rng: random.Random, number: int) -> TaskSpec:
         retry=retry,
         at_most_once=at_most_once,
         continue_on_failure=rng.random() < 0.15,
+        max_parallel=rng.choice([None, None, None, 1, 2]),
     )
 
 

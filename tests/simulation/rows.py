@@ -44,7 +44,7 @@ class Rows:
                 assert change.row.attempt >= before.attempt, "attempt numbers only grow"
                 if before.state in TASK_FINAL and not new_run:
                     assert change.row.state is before.state, "a final state absorbs within a run"
-            assert change.row.name == self.names[change.row.ordinal]
+            self._check_name(change.row, before)
             row = change.row
             if before is not None and row.error is msgspec.UNSET:
                 row = msgspec.structs.replace(row, error=before.error)
@@ -56,6 +56,24 @@ class Rows:
             assert command.id not in self.commands
             self.commands[command.id] = command
         self._check_progress(decision)
+
+    def live(self) -> list[int]:
+        """Tasks that count: those of the definition, and those that were added and are not out again."""
+        added = [ordinal for ordinal in self.tasks if ordinal >= len(self.names)]
+        return [*range(len(self.names)), *(ordinal for ordinal in added if self.tasks[ordinal].added_by >= 0)]
+
+    def children(self, parent: int) -> list[TaskRow]:
+        return [row for row in self.tasks.values() if row.parent == parent and row.added_by >= 0]
+
+    def _check_name(self, row: TaskRow, before: TaskRow | None) -> None:
+        if row.ordinal < len(self.names):
+            assert row.name == self.names[row.ordinal]
+            assert (row.spec, row.parent, row.added_by) == (None, -1, 0)
+            return
+        assert row.spec is not None
+        assert before is not None or row.ordinal == max([len(self.names) - 1, *self.tasks]) + 1, "no gap, no reuse"
+        assert before is None or (row.name, row.parent) == (before.name, before.parent)
+        assert before is None or before.added_by >= 0, "what is out stays out"
 
     def _apply_instance(self, decision: Decision) -> bool:
         change = decision.instance
@@ -84,9 +102,9 @@ class Rows:
 
     def _check_progress(self, decision: Decision) -> None:
         self.progress = decision.event.body.progress
-        assert self.progress.total == len(self.names), "progress adds up in every committed state"
+        assert self.progress.total == len(self.live()), "progress adds up in every committed state"
         scan = dict.fromkeys(Bucket, 0)
-        for ordinal in range(len(self.names)):
+        for ordinal in self.live():
             scan[BUCKETS[self.state_of(ordinal)]] += 1
         assert tuple(scan.values()) == tuple(getattr(self.progress, bucket) for bucket in Bucket)
         assert self.instance is not None

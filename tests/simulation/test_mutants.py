@@ -7,7 +7,7 @@ import pytest
 from simulation.test_simulation import history
 
 from taskengine.clock import Micros
-from taskengine.engine.planner import commands, decision, effects, outcomes, recovery
+from taskengine.engine.planner import adding, commands, decision, effects, outcomes, recovery
 from taskengine.engine.planner import plan as plan_module
 from taskengine.engine.planner.ledger import Ledger, Task
 from taskengine.engine.planner.plan import Plan
@@ -148,7 +148,43 @@ def resume_without_looking(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(commands, "_resume", mutant)
 
 
+def start_sub_tasks_beside_their_parent(patch: pytest.MonkeyPatch) -> None:
+    """Not before its body has succeeded is the rule."""
+
+    def mutant(plan: Plan, task: Task, parent: Task, now_us: Micros) -> None:
+        if not plan.ledger.cast.dependencies[task.ordinal]:
+            plan.make_eligible(task, now_us)
+
+    patch.setattr(Plan, "_judge_provisional", mutant)
+
+
+def keep_what_earlier_attempts_added(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "confirm", lambda plan, parent: bool(plan.ledger.cast.members(parent.ordinal)))
+
+
+def forget_to_wake_a_sibling(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Plan, "_wake", lambda plan, family: None)
+
+
+def forget_the_sub_tasks_of_a_failed_body(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Plan, "look_soon", lambda plan, ordinals: None)
+
+
+def forget_the_tolerance(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Plan, "_tolerated", lambda plan, parent, total: float(total))
+
+
+def take_in_half_a_batch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(adding, "_order", lambda added, needs: range(len(added) // 2 + 1))
+
+
 MUTANTS: list[Patch] = [
+    start_sub_tasks_beside_their_parent,
+    keep_what_earlier_attempts_added,
+    forget_to_wake_a_sibling,
+    forget_the_sub_tasks_of_a_failed_body,
+    forget_the_tolerance,
+    take_in_half_a_batch,
     forget_the_slot_fence,
     start_while_held,
     forget_to_sweep_a_cancel,
@@ -170,7 +206,7 @@ MUTANTS: list[Patch] = [
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_removed_rule_is_noticed(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch)
-    with pytest.raises((AssertionError, TaskEngineError, RecursionError)):
+    with pytest.raises((AssertionError, TaskEngineError, RecursionError, LookupError)):
         run_until_red()
 
 

@@ -7,7 +7,8 @@ decisions wait in a queue until the world commits them; effects are released by 
 import random
 from collections import deque
 
-from simulation.graphs import Story, random_story
+import msgspec
+from simulation.graphs import Act, Story, added_act, random_batch, random_story
 from simulation.oracle import expected_states, kind, verdict
 from simulation.rows import Rows
 
@@ -26,9 +27,11 @@ from taskengine.engine.planner import (
     Shape,
     decide,
 )
-from taskengine.model.definition import OnFailure, canonical_form, version_of
+from taskengine.model.added import Added, decode_added, encode_added
+from taskengine.model.definition import OnFailure, TaskSpec, canonical_form, version_of
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import (
+    Add,
     Cancel,
     Command,
     Continue,
@@ -45,7 +48,7 @@ from taskengine.model.messages import (
     Start,
     TaskDue,
 )
-from taskengine.model.records import Decision, InstanceRow, Outcome, ParkKind, TaskFailure
+from taskengine.model.records import Decision, InstanceRow, Outcome, ParkKind, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, Hold, InstanceState, Phase, TaskState
 
 EPOCH_US = 1_700_000_000_000_000
@@ -81,6 +84,7 @@ class World:
         self.crash_after: set[int] = set()  # numbers of commits right after which the process dies
         self.killer_alive = True
         self.commands = 0
+        self.adds = 0
         self.plan = Plan.new(
             self.shape,
             InstanceRow(
@@ -217,10 +221,16 @@ class World:
             if row is None:
                 assert task.state is TaskState.PENDING
                 assert task.attempt == 0
+                assert task.ordinal < len(self.shape.names), "what was added has a row"
             else:
-                for field in ("state", "attempt", "tries", "begun", "due_us", "park", "key", "body_seq", "losses"):
+                for field in set(TaskRow.__struct_fields__) - {
+                    "result",
+                    "error",
+                    "reason",
+                    "started_us",
+                    "finished_us",
+                }:
                     assert getattr(row, field) == getattr(wanted, field), (field, row, wanted)
-                assert row.suspect == wanted.suspect
         assert ledger.instance_row() == self.decided.instance
         if not self.plan.unfinished_business and not ledger.lingering:
             twin = Plan.load(
@@ -229,10 +239,19 @@ class World:
             assert (twin.counts, twin.open) == (ledger.counts, ledger.open)
             # A retry may have reset the task that had the highest number.
             assert twin.next_body_seq <= ledger.next_body_seq
+            for parent, family in ledger.cast.families.items():
+                if family.members:
+                    other = twin.cast.families[parent]
+                    assert (family.members, family.open) == (other.members, other.open)
+            for ordinal in range(len(ledger.tasks)):
+                assert sorted(ledger.cast.dependencies[ordinal]) == sorted(twin.cast.dependencies[ordinal])
+                assert sorted(ledger.cast.dependents[ordinal]) == sorted(twin.cast.dependents[ordinal])
             for mine, other in zip(ledger.tasks, twin.tasks, strict=True):
                 names = ("ok", "bad", "skipped", "failed")
                 assert [getattr(mine, name) for name in names] == [getattr(other, name) for name in names]
         assert ledger.active == sum(task.slot or self.is_offered(task.ordinal) for task in ledger.tasks)
+        for family in ledger.cast.families.values():
+            assert family.active == sum(ledger.tasks[o].slot or self.is_offered(o) for o in family.members)
 
     def is_offered(self, ordinal: int) -> bool:
         task = self.plan.ledger.tasks[ordinal]
@@ -242,14 +261,21 @@ class World:
         """Judged from committed rows only."""
         row, instance = self.committed.tasks[ordinal], self.committed.instance
         assert instance is not None
-        spec = self.shape.specs[ordinal]
+        spec = self.spec_of(row)
+        assert row.added_by >= 0, "what is out never starts"
         assert row.attempt == attempt, "the offer of this attempt is committed"
         assert row.state in (TaskState.READY, TaskState.RUNNING)
         if spec.at_most_once or row.suspect:
             assert row.state is TaskState.RUNNING, "its Running row had to come first"
-        kinds = [
-            kind(self.shape.specs[need], self.committed.state_of(need)) for need in self.shape.dependencies[ordinal]
-        ]
+        if row.parent >= 0:
+            parent = self.committed.tasks[row.parent]
+            assert parent.body_seq, "the parent's body has succeeded"
+            assert parent.state is TaskState.WAITING
+            limit = self.spec_of(parent).max_parallel
+            beside = [o for o in self.bodies if self.committed.tasks[o].parent == row.parent]
+            assert limit is None or len(beside) < limit
+        needs = [self.named(row.parent, name) for name in spec.depends_on]
+        kinds = [kind(self.spec_of(need), need.state) for need in needs]
         assert verdict(spec.trigger, kinds) == "run", "dependencies are committed before a task starts"
         assert ordinal not in self.bodies, "no second attempt of a task while one runs"
         assert not self.paused_for_sure, "no launch after the answer to a pause"
@@ -260,7 +286,26 @@ class World:
         if spec.at_most_once:
             assert self.launched[key] == 1, "at most once in a run"
 
+    def spec_of(self, row: TaskRow) -> TaskSpec:
+        if row.spec is None:
+            return self.shape.specs[row.ordinal]
+        task = decode_added(row.spec).task
+        assert task is not None
+        return task
+
+    def named(self, parent: int, name: str) -> TaskRow:
+        """A committed sibling."""
+        if parent < 0 and name in self.shape.ordinals:
+            ordinal = self.shape.ordinals[name]
+            return self.committed.tasks.get(ordinal) or TaskRow(ordinal=Ordinal(ordinal), name=name)
+        (row,) = [each for each in self.committed.children(parent) if each.name.rpartition("/")[2] == name]
+        return row
+
     def on_reply(self, reply: Reply) -> None:
+        if reply.command_id.startswith("add") and not reply.answer.error:
+            self.meddled = True
+        if reply.command_id.startswith("add by"):
+            return  # not remembered: what counts is the attempt
         before = self.answers.setdefault(reply.command_id, reply.answer)
         assert before == reply.answer or before.error, "the same id has the same answer"  # type: ignore[attr-defined]
         if reply.command_id.startswith("pause") and not reply.answer.error:
@@ -290,6 +335,8 @@ class World:
             choices.append((6, self.do_finish_body))
         if self.timers:
             choices.append((2, self.do_advance))
+        if self.bodies and self.story.grows and self.adds < 40:
+            choices.append((4, self.do_add))
         if not calm:
             choices += [(1, self.do_command), (1, self.do_repeat)]
             if self.rng.random() < 0.15:
@@ -336,10 +383,30 @@ class World:
         if ordinal in self.interrupted and self.rng.random() < 0.8:
             self.inbox.append(Settled(Ordinal(ordinal), attempt, Outcome.INTERRUPTED))
             return
-        act = self.story.act(ordinal, self.plan.ledger.tasks[ordinal].tries)
+        act = self.act(ordinal)
         failure = TaskFailure(type="Oops", message="坏了", retryable=act.retryable)
         park = Park(ParkKind.SLEEP, Micros(self.now + 3_000_000)) if act.outcome is Outcome.PARK else None
         self.inbox.append(Settled(Ordinal(ordinal), attempt, act.outcome, result=b"1", error=failure, park=park))
+
+    def act(self, ordinal: int) -> Act:
+        task = self.plan.ledger.tasks[ordinal]
+        if ordinal < len(self.shape.names):
+            return self.story.act(ordinal, task.tries)
+        return added_act(self.plan.ledger.cast.names[ordinal], task.tries)
+
+    def do_add(self) -> None:
+        """A body adds sub-tasks; now and then somebody from outside does."""
+        self.adds += 1
+        ordinal = self.rng.choice(list(self.bodies))
+        attempt = self.bodies[ordinal]
+        if ordinal >= len(self.shape.names) and self.rng.random() < 0.7:
+            return
+        outside = self.rng.random() < 0.15
+        tasks = tuple(msgspec.Raw(encode_added(Added(task=spec))) for spec in random_batch(self.rng))
+        command = f"add {self.adds}" if outside else f"add by {self.adds}"
+        if outside and self.rng.random() < 0.3:
+            ordinal = -1
+        self.inbox.append(Add(CommandId(command), tasks, ordinal, 0 if outside else attempt))
 
     def do_advance(self) -> None:
         self.timers.sort(key=lambda timer: timer[0])
@@ -380,7 +447,8 @@ class World:
                 return Cancel(CommandId(f"cancel{number}"))
             case _:
                 scope = self.rng.choice(list(RetryScope))
-                name = self.rng.choice(self.shape.names) if self.shape.names else ""
+                names = [*self.shape.names, *(row.name for row in self.committed.tasks.values() if row.spec)]
+                name = self.rng.choice(names) if names else ""
                 return Retry(CommandId(f"retry{number}"), scope=scope, task=name)
 
     # -- the whole story ---------------------------------------------------------------------------------------
@@ -412,11 +480,30 @@ class World:
         return True
 
     def check_end(self) -> None:
+        assert all(self.committed.state_of(ordinal) in TASK_FINAL for ordinal in self.committed.live())
         states = [self.committed.state_of(ordinal) for ordinal in range(len(self.shape.names))]
-        assert all(state in TASK_FINAL for state in states)
+        for row in self.committed.tasks.values():
+            self.check_family(row)
         lost = any(
             row.error is not None and b'"lost"' in row.error for row in self.committed.tasks.values() if row.error
         )
         timed = self.shape.timeout_us is not None
         if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost):
             assert states == expected_states(self.story)
+
+    def check_family(self, parent: TaskRow) -> None:
+        children = self.committed.children(parent.ordinal)
+        if not children or parent.added_by < 0:
+            return
+        bad = [row for row in children if kind(self.spec_of(row), row.state) == "bad"]
+        spec = self.spec_of(parent)
+        tolerance = self.shape.tolerance if spec.tolerance is None else spec.tolerance
+        if parent.state is TaskState.SUCCESS:
+            assert parent.body_seq
+            assert len(bad) <= tolerance * len(children)
+            assert all(row.added_by in (0, parent.attempt) for row in children), "the set is that of the attempt"
+        elif not parent.body_seq:
+            assert all(
+                row.state in (TaskState.UPSTREAM_FAILED, TaskState.CANCELLED, TaskState.SKIPPED) for row in children
+            )
+            assert not any(row.begun for row in children), "nobody starts before the parent's body has succeeded"

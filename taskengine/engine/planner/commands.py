@@ -4,12 +4,12 @@ An accepted command is remembered with its answer in the commit of its effect; t
 and no second effect, also in a later run. A refused one leaves nothing behind.
 """
 
-from collections.abc import Iterable
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.cast import TOP
 from taskengine.engine.planner.effects import Answer, Reply
 from taskengine.engine.planner.ledger import Task
 from taskengine.engine.planner.plan import Plan
@@ -70,7 +70,7 @@ def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool | str:
         ledger.touch_instance("paused")
     if command.now:
         for task in ledger.tasks:
-            if task.slot and not ledger.shape.specs[task.ordinal].at_most_once:
+            if task.slot and not ledger.cast.specs[task.ordinal].at_most_once:
                 plan.interrupt(task)
                 changed = True
     return changed
@@ -111,12 +111,19 @@ def _retry(plan: Plan, command: Retry, now_us: Micros) -> bool | str:
         return True
     if not ledger.at_end:
         return f"the instance is {ledger.state}; only one that has ended or is Quarantined can be retried"
-    if command.scope is not RetryScope.FAILED and command.task not in ledger.shape.ordinals:
-        return f"the workflow has no task {command.task!r}"
+    if command.scope is not RetryScope.FAILED and command.task not in ledger.cast.ordinals:
+        return f"the instance has no task {command.task!r}"
+    if command.scope is not RetryScope.FAILED and _is_provisional(plan, command.task):
+        return f"task {command.task!r} runs after the body of its parent has succeeded; retry the parent"
     if command.scope is RetryScope.FAILED and ledger.final is InstanceState.SUCCESS:
         return "nothing has failed; name a task to run it again"
-    _begin_run(plan, _to_reset(plan, command), now_us)
+    _begin_run(plan, _again(plan, command), now_us)
     return True
+
+
+def _is_provisional(plan: Plan, name: str) -> bool:
+    cast = plan.ledger.cast
+    return any(not plan.ledger.tasks[ancestor].body_seq for ancestor in cast.above(cast.ordinals[name]))
 
 
 def _release_quarantine(plan: Plan) -> None:
@@ -130,39 +137,69 @@ def _release_quarantine(plan: Plan) -> None:
     ledger.touch_instance("released from quarantine")
 
 
-def _to_reset(plan: Plan, command: Retry) -> set[int]:
-    shape = plan.ledger.shape
-    match command.scope:
-        case RetryScope.ONLY:
-            return {shape.ordinals[command.task]}
-        case RetryScope.FROM:
-            return shape.graph.below([shape.ordinals[command.task]])
-        case RetryScope.FAILED:
-            return _failed_and_stopped(plan)
-        case _:
-            assert_never(command.scope)
+class _Again(msgspec.Struct, frozen=True):
+    """What a retry does. bodies: tasks that run again; reopened: their ancestors, whose bodies do not."""
+
+    bodies: set[int]
+    reopened: set[int]
 
 
-def _failed_and_stopped(plan: Plan) -> set[int]:
-    """What ended bad and is not tolerated, and below it everything that was skipped or blocked because of it."""
-    ledger = plan.ledger
-    reset = {task.ordinal for task in ledger.tasks if plan.counts_as_bad(task)}
-    stack = list(reset)
+def _again(plan: Plan, command: Retry) -> _Again:
+    cast = plan.ledger.cast
+    if command.scope is RetryScope.FAILED:
+        return _failed_and_stopped(plan)
+    task = cast.ordinals[command.task]
+    ancestors = set(cast.above(task))
+    if command.scope is RetryScope.ONLY:
+        return _Again({task}, ancestors)
+    after = {each for ancestor in ancestors for each in cast.dependents[ancestor]}
+    return _Again(cast.below({task} | after), ancestors)
+
+
+def _failed_and_stopped(plan: Plan) -> _Again:
+    """What ended bad and is not tolerated, and below it everything that was skipped or blocked because of it.
+
+    A parent that failed by its sub-tasks is reopened, and only those run again.
+    """
+    ledger, cast = plan.ledger, plan.ledger.cast
+    again = _Again(set(), set())
+    for task in ledger.tasks:
+        if not plan.counts_as_bad(task):
+            continue
+        if task.parent != TOP and not _counts(plan, ledger.tasks[task.parent]):
+            continue
+        if task.body_seq and any(plan.counts_as_bad(ledger.tasks[member]) for member in cast.members(task.ordinal)):
+            again.reopened.add(task.ordinal)
+        else:
+            again.bodies.add(task.ordinal)
+    stack = [*again.bodies, *again.reopened]
     while stack:
-        for ordinal in ledger.shape.dependents[stack.pop()]:
+        for ordinal in cast.dependents[stack.pop()]:
             state = ledger.tasks[ordinal].state
-            if ordinal not in reset and (state is TaskState.SKIPPED or state in TASK_BAD):
-                reset.add(ordinal)
+            if ordinal not in again.bodies and (state is TaskState.SKIPPED or state in TASK_BAD):
+                again.bodies.add(ordinal)
                 stack.append(ordinal)
-    return reset
+    again.reopened.difference_update(again.bodies)
+    return again
 
 
-def _begin_run(plan: Plan, reset: Iterable[int], now_us: Micros) -> None:
-    """Open run n+1; the reset tasks are judged anew. One decision, whatever its size."""
+def _counts(plan: Plan, parent: Task) -> bool:
+    """Whether a failed sub-task is to be repeated: its parent has failed, and its own body will not run again."""
+    return plan.counts_as_bad(parent) and parent.body_seq > 0
+
+
+def _begin_run(plan: Plan, again: _Again, now_us: Micros) -> None:
+    """Open run n+1; what runs again is judged anew. One decision, whatever its size."""
     ledger = plan.ledger
     plan.drop_queues()
-    for ordinal in sorted(reset):
-        _reset(plan, ledger.tasks[ordinal], now_us)
+    for ordinal in sorted(again.reopened):
+        task = ledger.tasks[ordinal]
+        task.error, task.park = None, ParkKind.SUBS
+        ledger.move(task, TaskMove.REOPEN, now_us)
+    for ordinal in sorted(again.bodies):
+        if not ledger.tasks[ordinal].out:
+            _forget_sub_tasks(plan, ordinal, now_us)
+            _reset(plan, ledger.tasks[ordinal], now_us)
     ledger.run += 1
     ledger.verdict, ledger.final, ledger.error = Verdict.NONE, None, ""
     ledger.hard, ledger.finished_us = False, None
@@ -172,8 +209,20 @@ def _begin_run(plan: Plan, reset: Iterable[int], now_us: Micros) -> None:
     plan.sweep_all()
 
 
+def _forget_sub_tasks(plan: Plan, parent: int, now_us: Micros) -> None:
+    """Its body will run again and make them anew; those that came from outside wait for it once more."""
+    ledger = plan.ledger
+    if gone := {ordinal for ordinal in ledger.cast.members(parent) if ledger.tasks[ordinal].added_by}:
+        ledger.drop(parent, gone)
+    for ordinal in ledger.cast.members(parent):
+        _forget_sub_tasks(plan, ordinal, now_us)
+        _reset(plan, ledger.tasks[ordinal], now_us)
+
+
 def _reset(plan: Plan, task: Task, now_us: Micros) -> None:
     ledger = plan.ledger
+    if not task.settled:
+        return  # it came from outside, and was reset with its parent
     ledger.keep_attempt(task, _last_outcome(task), task.finished_us or now_us, _last_failure(task))
     task.tries = task.losses = task.body_seq = 0
     task.begun = task.suspect = False

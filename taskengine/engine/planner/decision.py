@@ -8,12 +8,14 @@ in `plan.stale`.
 from typing import assert_never
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.adding import on_add
 from taskengine.engine.planner.commands import on_command
 from taskengine.engine.planner.effects import Decline, Launch
 from taskengine.engine.planner.outcomes import on_settled, on_task_due
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.recovery import on_quarantine, on_recovered
 from taskengine.model.messages import (
+    Add,
     Cancel,
     Continue,
     DeadlineDue,
@@ -49,6 +51,8 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_start(plan, now_us)
         case Recovered():
             on_recovered(plan, message, now_us)
+        case Add():
+            on_add(plan, message, now_us)
         case Pause() | Resume() | Cancel() | Retry():
             on_command(plan, message, now_us)
         case Quarantine():
@@ -87,7 +91,7 @@ def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:
     task.started_us = now_us
     ledger.move(task, TaskMove.DISPATCH, now_us)
     launch = Launch(message.ordinal, message.attempt)
-    if task.suspect or ledger.shape.specs[task.ordinal].at_most_once:
+    if task.suspect or ledger.cast.specs[task.ordinal].at_most_once:
         ledger.write_dispatch(task)
         plan.effects.append(launch)
     else:

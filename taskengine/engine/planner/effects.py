@@ -64,12 +64,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command comes back with. `error` is empty when it was accepted.
 
     changed  False: it was so already
+    added    tasks that are new
     """
 
     state: InstanceState
     error: str = ""
     code: str = ""
     changed: bool = True
+    added: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -5,14 +5,16 @@ they are rebuilt from the rows in one pass and kept by increments. Everything th
 collected in a dirty set, and `cut` writes it as one `Decision`: a move cannot forget a column.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.cast import TOP, Cast
 from taskengine.engine.planner.shape import Shape
 from taskengine.engine.planner.trigger import Settlement, settlement
+from taskengine.model.added import Added, decode_added
 from taskengine.model.events import EventBody, Transition
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.progress import Progress
@@ -53,6 +55,7 @@ __all__ = ["Ledger", "Task", "encode_failure"]
 _BUCKET_INDEX: Final = {state: list(Bucket).index(bucket) for state, bucket in BUCKETS.items()}
 _PENDING_INDEX: Final = _BUCKET_INDEX[TaskState.PENDING]
 _RUNNING_INDEX: Final = _BUCKET_INDEX[TaskState.RUNNING]
+_OUT: Final = -1
 _FAILURE = msgspec.json.Encoder()
 _MOVES: Final[dict[TaskMove, dict[TaskState, TaskState]]] = {
     wanted: {state: after for (state, move), after in TASK_EDGES.items() if move is wanted} for wanted in TaskMove
@@ -74,10 +77,14 @@ class Task:
                               not merely cancelled
     slot                      a body holds a slot for the current attempt
     queued                    stands in the heap of tasks that may be offered
+    parent                    ordinal of the parent of a sub-task
+    added_by                  attempt of the parent that has added it; 0: it is defined, or came from outside; below 0:
+                              it is out, and neither counts nor is seen any more
     saved                     where the last decision left the row; None: there is no row
     """
 
     __slots__ = (
+        "added_by",
         "attempt",
         "bad",
         "begun",
@@ -90,6 +97,7 @@ class Task:
         "losses",
         "ok",
         "ordinal",
+        "parent",
         "park",
         "queued",
         "reason",
@@ -123,11 +131,22 @@ class Task:
         self.ok = self.bad = self.skipped = self.failed = 0
         self.slot = False
         self.queued = False
+        self.parent = TOP
+        self.added_by = 0
         self.saved: TaskGuard | None = None
 
     @property
     def settled(self) -> bool:
         return self.state in TASK_FINAL
+
+    @property
+    def awaits_subs(self) -> bool:
+        """Its body has succeeded, and its sub-tasks have not all ended."""
+        return self.state is TaskState.WAITING and self.park is ParkKind.SUBS
+
+    @property
+    def out(self) -> bool:
+        return self.added_by < 0
 
 
 class Ledger:
@@ -154,6 +173,7 @@ class Ledger:
         self.started_us = row.started_us
         self.finished_us = row.finished_us
         self.error = row.error
+        self.cast = Cast(shape)
         self.tasks: list[Task] = [Task(ordinal) for ordinal in range(len(shape.names))]
         self.counts = [0] * len(Bucket)
         self.counts[_PENDING_INDEX] = len(self.tasks)
@@ -177,11 +197,28 @@ class Ledger:
 
     def restore(self, rows: Iterable[TaskRow], commands: Iterable[CommandRow] = ()) -> None:
         """Take over what the store has, and rebuild every counter in one pass."""
+        rows = list(rows)
         for row in rows:
+            if row.spec is not None:
+                self._restore_added(row, row.spec)
             self._restore_task(self.tasks[row.ordinal], row)
+        for ordinal in range(self.cast.defined, len(self.tasks)):
+            if not self.tasks[ordinal].out:
+                self.cast.tie(ordinal, self._needs_of(ordinal))
         for command in commands:
             self.answers[command.id] = command.answer
         self.recount()
+
+    def _restore_added(self, row: TaskRow, source: bytes) -> None:
+        ordinal = self.cast.add(decode_added(source), source, row.parent, out=row.added_by < 0)
+        assert ordinal == row.ordinal, "added tasks have a row each, from the last ordinal of the definition on"
+        task = Task(ordinal)
+        task.parent, task.added_by = row.parent, row.added_by
+        self.tasks.append(task)
+
+    def _needs_of(self, ordinal: int) -> list[int]:
+        cast, parent = self.cast, self.tasks[ordinal].parent
+        return [cast.ordinals[cast.full_name(parent, name)] for name in dict.fromkeys(cast.specs[ordinal].depends_on)]
 
     def _restore_task(self, task: Task, row: TaskRow) -> None:
         task.state, task.attempt, task.tries, task.begun = row.state, row.attempt, row.tries, row.begun
@@ -196,7 +233,12 @@ class Ledger:
         self.active = self.open = 0
         for task in self.tasks:
             task.ok = task.bad = task.skipped = task.failed = 0
+        for family in self.cast.families.values():
+            family.open = family.active = 0
+            family.held.clear()
         for task in self.tasks:
+            if task.out:
+                continue
             self.counts[_BUCKET_INDEX[task.state]] += 1
             self.active += task.slot
             self.next_body_seq = max(self.next_body_seq, task.body_seq + 1)
@@ -205,6 +247,10 @@ class Ledger:
                     self.note_dependency(dependent, task)
             else:
                 self.open += 1
+            if task.parent != TOP:
+                family = self.cast.families[task.parent]
+                family.open += not task.settled
+                family.active += task.slot
 
     # -- facts -------------------------------------------------------------------------------------------------
 
@@ -217,12 +263,12 @@ class Ledger:
         return Progress.of(self.counts)
 
     def dependents(self, task: Task) -> Sequence[int]:
-        return self.shape.dependents[task.ordinal]
+        return self.cast.dependents[task.ordinal]
 
     def note_dependency(self, ordinal: int, ended: Task) -> Task:
         """Count an ended dependency at one of its dependents; gives the dependent back."""
         task = self.tasks[ordinal]
-        match settlement(ended.state, continue_on_failure=self.shape.specs[ended.ordinal].continue_on_failure):
+        match settlement(ended.state, continue_on_failure=self.cast.specs[ended.ordinal].continue_on_failure):
             case Settlement.OK:
                 task.ok += 1
             case Settlement.SKIPPED:
@@ -251,10 +297,10 @@ class Ledger:
             task.finished_us = now_us
             task.due_us = None
             task.park, task.key = ParkKind.NONE, ""
-            self.open -= not was_final
         elif was_final:
-            self.open += 1
             task.finished_us = None
+        if is_final is not was_final:
+            self._count_open(task, 1 if was_final else -1)
         if move is TaskMove.DISPATCH:
             self.lingering[task.ordinal] = task
             return
@@ -263,6 +309,46 @@ class Ledger:
         self._dirty[task.ordinal] = task
         self.urgent = True
         self._tell(task, move, reason)
+
+    def _count_open(self, task: Task, change: int) -> None:
+        self.open += change
+        if task.parent != TOP:
+            self.cast.families[task.parent].open += change
+
+    def add(self, added: Added, source: bytes, parent: int, needs: Sequence[int], attempt: int) -> Task:
+        """A task that nobody had defined. `attempt`: of the parent, that adds it; 0: it comes from outside."""
+        task = Task(self.cast.add(added, source, parent, needs))
+        task.parent, task.added_by = parent, attempt
+        self.tasks.append(task)
+        self.counts[_PENDING_INDEX] += 1
+        self._count_open(task, 1)
+        for need in needs:
+            if self.tasks[need].settled:
+                self.note_dependency(task.ordinal, self.tasks[need])
+        self.touch(task)
+        return task
+
+    def replace(self, task: Task, added: Added, source: bytes, needs: Sequence[int], attempt: int) -> None:
+        """An earlier attempt of the parent has added a task of this name, which has not begun."""
+        if self.cast.sources[task.ordinal] != source:
+            self.cast.rewire(task.ordinal, added, source, needs)
+        task.added_by = attempt
+        self.touch(task)
+
+    def drop(self, parent: int, ordinals: Set[int]) -> None:
+        """These sub-tasks of one parent are out, with all below: no attempt that counts has added them. Rows stay."""
+        for ordinal in ordinals:
+            if below := set(self.cast.members(ordinal)):
+                self.drop(ordinal, below)
+            task = self.tasks[ordinal]
+            self.counts[_BUCKET_INDEX[task.state]] -= 1
+            if not task.settled:
+                self._count_open(task, -1)
+            task.state, task.reason, task.added_by = TaskState.CANCELLED, "replaced", _OUT
+            task.due_us, task.park, task.key, task.queued = None, ParkKind.NONE, "", False
+            task.ok = task.bad = task.skipped = task.failed = 0
+            self.touch(task)
+        self.cast.leave(parent, ordinals)
 
     def write_dispatch(self, task: Task) -> None:
         """Its dispatch goes into the next decision."""
@@ -274,7 +360,7 @@ class Ledger:
     def _tell(self, task: Task, move: TaskMove, reason: str) -> None:
         state = TaskState.RUNNING if move is TaskMove.DISPATCH else task.state
         self._transitions.append(
-            Transition(Ordinal(task.ordinal), self.shape.names[task.ordinal], move, state, task.attempt, reason)
+            Transition(Ordinal(task.ordinal), self.cast.names[task.ordinal], move, state, task.attempt, reason)
         )
 
     def touch(self, task: Task) -> None:
@@ -343,10 +429,13 @@ class Ledger:
         """Every persisted field of a task."""
         return TaskRow(
             ordinal=Ordinal(task.ordinal),
-            name=self.shape.names[task.ordinal],
+            name=self.cast.names[task.ordinal],
             state=task.state,
             attempt=task.attempt,
             tries=task.tries,
+            parent=task.parent,
+            spec=self.cast.sources.get(task.ordinal),
+            added_by=task.added_by,
             begun=task.begun,
             due_us=task.due_us,
             park=task.park,

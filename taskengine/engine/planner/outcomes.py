@@ -1,6 +1,7 @@
 """How an attempt ended, or that its wait is over: what becomes of the task."""
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.adding import confirm
 from taskengine.engine.planner.ledger import Task, encode_failure
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.retry import delay_us, may_retry
@@ -62,6 +63,12 @@ def _succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> No
         task.error = None
     task.body_seq = ledger.next_body_seq
     ledger.next_body_seq += 1
+    if task.ordinal in ledger.cast.families and confirm(plan, task):
+        task.park, task.key, task.due_us = ParkKind.SUBS, "", None
+        ledger.move(task, TaskMove.AWAIT_SUBS, now_us)
+        plan.look_soon(ledger.cast.members(task.ordinal))
+        plan.close_if_done(task, now_us)  # a cancel may have ended all of them before
+        return
     ledger.move(task, TaskMove.SUCCEED, now_us)
     plan.settle(task, now_us)
 
@@ -69,7 +76,7 @@ def _succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> No
 def _fail(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     ledger = plan.ledger
     task.tries += 1
-    policy = ledger.shape.specs[task.ordinal].retry or message.retry
+    policy = ledger.cast.specs[task.ordinal].retry or message.retry
     failure = message.error
     if policy is not None and _may_go_on(plan, task) and may_retry(policy, task.tries, failure):
         ledger.keep_attempt(task, message.outcome, now_us, failure)
@@ -110,7 +117,7 @@ def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> No
     if not _may_go_on(plan, task):
         _cancel(plan, task, now_us)
         return
-    if plan.ledger.shape.specs[task.ordinal].at_most_once and message.started_us is not None:
+    if plan.ledger.cast.specs[task.ordinal].at_most_once and message.started_us is not None:
         _keep_error(task, STOPPED)
         plan.ledger.move(task, TaskMove.LOSE_ONCE, now_us, _reason(STOPPED))
         plan.settle(task, now_us)

@@ -6,10 +6,11 @@ through the methods here.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.cast import TOP, Family
 from taskengine.engine.planner.effects import (
     Arm,
     ArmDeadline,
@@ -19,12 +20,12 @@ from taskengine.engine.planner.effects import (
     Launch,
     Offer,
 )
-from taskengine.engine.planner.ledger import Ledger, Task
+from taskengine.engine.planner.ledger import Ledger, Task, encode_failure
 from taskengine.engine.planner.shape import Shape
 from taskengine.engine.planner.trigger import TriggerVerdict, judge
 from taskengine.model.definition import OnFailure
 from taskengine.model.ids import Ordinal
-from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskRow, Verdict
+from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskFailure, TaskRow, Verdict
 from taskengine.model.states import (
     TASK_BAD,
     Hold,
@@ -43,6 +44,11 @@ _FINAL_BY_VERDICT = {
     Verdict.TIMED_OUT: InstanceState.TIMED_OUT,
     Verdict.CANCELLED: InstanceState.CANCELLED,
 }
+
+
+_END_WITH_PARENT = {TaskState.CANCELLED: TaskMove.CANCEL, TaskState.SKIPPED: TaskMove.TRIGGER_SKIP}
+_ROUNDING = 1e-9
+_NAMED = 5
 
 
 class Plan:
@@ -148,21 +154,30 @@ class Plan:
     def sweep_all(self) -> None:
         self.sweep(range(len(self.ledger.tasks)))
 
+    def look_soon(self, ordinals: Iterable[int]) -> None:
+        """Look at these, too."""
+        self._sweep.extend(ordinals)
+
     def interrupt(self, task: Task) -> None:
         self.effects.append(Interrupt(Ordinal(task.ordinal), task.attempt))
 
     def settle(self, task: Task, now_us: Micros) -> None:
         """A task has made its move into a final state: its dependents hear of it, and perhaps the instance."""
         task.queued = False
-        if self.ledger.shape.dependents[task.ordinal]:
+        cast = self.ledger.cast
+        if cast.dependents[task.ordinal]:
             self._settled.append((task, 0))
-        if task.state in (TaskState.FAILED, TaskState.TIMED_OUT):
+        if task.parent != TOP:
+            self.close_if_done(self.ledger.tasks[task.parent], now_us)
+        elif task.state in (TaskState.FAILED, TaskState.TIMED_OUT):
             self._on_failure(task)
+        if task.ordinal in cast.families and cast.families[task.ordinal].open:
+            self.look_soon(cast.members(task.ordinal))  # its body will not come to its sub-tasks any more
 
     def leave_slot(self, task: Task) -> None:
         """The attempt has ended: its slot is free."""
         task.slot = False
-        self.ledger.active -= 1
+        self._leave_place(task)
         self._forget_suspect(task)
         task.losses = 0
         task.suspect = False
@@ -173,7 +188,7 @@ class Plan:
         if phase is Phase.RUN:
             return True
         if phase is Phase.DRAIN:
-            return self.ledger.shape.cleanup[task.ordinal] or (task.begun and not self.ledger.hard)
+            return self.ledger.cast.cleanup[task.ordinal] or (task.begun and not self.ledger.hard)
         return False
 
     def make_eligible(self, task: Task, now_us: Micros) -> None:
@@ -210,6 +225,8 @@ class Plan:
         self._sweep.clear()
         for task in self.ledger.tasks:
             task.queued = False
+        for family in self.ledger.cast.families.values():
+            family.held.clear()
 
     # -- the agenda --------------------------------------------------------------------------------------------
 
@@ -247,8 +264,11 @@ class Plan:
         if ledger.phase is Phase.CANCEL:
             self._cancel_task(task, now_us)  # the sweep would come to it, but it has not failed because of another
             return
-        need = len(ledger.shape.dependencies[task.ordinal])
-        verdict = judge(ledger.shape.specs[task.ordinal].trigger, need, task.ok, task.bad, task.skipped)
+        if task.parent != TOP and not ledger.tasks[task.parent].body_seq:
+            self._judge_provisional(task, ledger.tasks[task.parent], now_us)
+            return
+        need = len(ledger.cast.dependencies[task.ordinal])
+        verdict = judge(ledger.cast.specs[task.ordinal].trigger, need, task.ok, task.bad, task.skipped)
         if ledger.phase is Phase.DRAIN and verdict is TriggerVerdict.BLOCK and not task.failed:
             # Only stopped tasks in its way so far. Wait for the rest, so that order plays no part.
             if task.ok + task.bad + task.skipped < need:
@@ -266,8 +286,18 @@ class Plan:
                 ledger.move(task, TaskMove.TRIGGER_SKIP, now_us)
         self.settle(task, now_us)
 
+    def _judge_provisional(self, task: Task, parent: Task, now_us: Micros) -> None:
+        """The body that has added it has not succeeded. It never starts before that, and ends with its parent."""
+        if not parent.settled:
+            return
+        move = _END_WITH_PARENT.get(parent.state, TaskMove.BLOCK)
+        self.ledger.move(task, move, now_us, "cancelled" if move is TaskMove.CANCEL else "")
+        self.settle(task, now_us)
+
     def _look_at(self, task: Task, now_us: Micros) -> None:
         """One step of a sweep: what the phase wants of this task now."""
+        if task.out:
+            return
         phase = self.ledger.phase
         if phase is Phase.RUN or phase is Phase.DRAIN:
             if self.ledger.hard and phase is Phase.DRAIN:
@@ -278,7 +308,7 @@ class Plan:
             self._cancel_task(task, now_us)
 
     def _cancel_task(self, task: Task, now_us: Micros) -> None:
-        if task.settled:
+        if task.settled or task.awaits_subs:  # which ends with the last of its sub-tasks
             return
         if task.slot:
             self.interrupt(task)
@@ -290,18 +320,34 @@ class Plan:
 
     def _stop_hard(self, task: Task, now_us: Micros) -> None:
         """on_failure: cancel. What runs or waits is cancelled; clean-up tasks are left to run."""
-        if self.ledger.shape.cleanup[task.ordinal]:
+        if self.ledger.cast.cleanup[task.ordinal]:
             return
         if task.slot:
             self.interrupt(task)
-        elif task.state in (TaskState.RETRYING, TaskState.WAITING):
+        elif task.state in (TaskState.RETRYING, TaskState.WAITING) and not task.awaits_subs:
             self.ledger.move(task, TaskMove.CANCEL, now_us, "stopped")
             self.settle(task, now_us)
 
     def withdraw(self, task: Task) -> None:
         """The offer is void: its grant, if it comes, will be declined."""
-        self.ledger.active -= 1
+        self._leave_place(task)
         self._forget_suspect(task)
+
+    def _leave_place(self, task: Task) -> None:
+        """One may be active in its place, of the instance and of its siblings."""
+        self.ledger.active -= 1
+        if task.parent != TOP:
+            family = self.ledger.cast.families[task.parent]
+            family.active -= 1
+            self._wake(family)
+
+    def _wake(self, family: Family) -> None:
+        """The next of those whom only `max_parallel` held back, if there is a place."""
+        while family.held and not family.full:
+            ordinal = family.held.popleft()
+            if self.ledger.tasks[ordinal].queued:
+                heappush(self._ready, ordinal)
+                return
 
     def _forget_suspect(self, task: Task) -> None:
         if task.losses and self._suspects_active:
@@ -326,14 +372,23 @@ class Plan:
             else:
                 return
             budget -= 1
-            if task.queued:
-                task.queued = False
-                self._offer_task(task, now_us)
+            if not task.queued:
+                continue
+            family = None if task.parent == TOP else self.ledger.cast.families[task.parent]
+            if family is not None and family.full:
+                family.held.append(task.ordinal)  # still queued, until there is a place
+                continue
+            task.queued = False
+            self._offer_task(task, now_us, family)
 
-    def _offer_task(self, task: Task, now_us: Micros) -> None:
+    def _offer_task(self, task: Task, now_us: Micros, family: Family | None) -> None:
         if not self.may_begin(task):
             self.make_eligible(task, now_us)
+            if family is not None:
+                self._wake(family)  # it has not taken the place that it was woken for
             return
+        if family is not None:
+            family.active += 1
         task.attempt += 1
         task.due_us = None
         task.started_us = None
@@ -343,13 +398,44 @@ class Plan:
         self.ledger.move(task, TaskMove.OFFER, now_us)
         self.effects.append(Offer(Ordinal(task.ordinal), task.attempt, alone))
 
+    # -- sub-tasks ---------------------------------------------------------------------------------------------
+
+    def close_if_done(self, parent: Task, now_us: Micros) -> None:
+        """The last of its sub-tasks may have ended: then the parent ends, well or not."""
+        ledger = self.ledger
+        family = ledger.cast.families[parent.ordinal]
+        if family.open or not parent.awaits_subs:
+            return
+        bad = [ordinal for ordinal in family.members if self.counts_as_bad(ledger.tasks[ordinal])]
+        stopping = ledger.phase in (Phase.DRAIN, Phase.CANCEL)
+        if stopping and any(ledger.tasks[ordinal].state is TaskState.CANCELLED for ordinal in bad):
+            ledger.move(parent, TaskMove.CANCEL, now_us, "stopped" if ledger.phase is Phase.DRAIN else "cancelled")
+        elif bad and len(bad) > self._tolerated(parent, len(family.members)):
+            failure = self._too_many(parent, bad, len(family.members))
+            parent.error = encode_failure(failure)
+            ledger.move(parent, TaskMove.TOO_MANY_FAILED, now_us, f"{failure.type}: {failure.message}")
+        else:
+            ledger.move(parent, TaskMove.SUCCEED, now_us)
+        self.settle(parent, now_us)
+
+    def _tolerated(self, parent: Task, total: int) -> float:
+        share = self.ledger.cast.specs[parent.ordinal].tolerance
+        return (self.ledger.shape.tolerance if share is None else share) * total + _ROUNDING
+
+    def _too_many(self, parent: Task, bad: Sequence[int], total: int) -> TaskFailure:
+        names = ", ".join(repr(self.ledger.cast.names[ordinal]) for ordinal in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
+        tolerated = int(self._tolerated(parent, total))
+        message = f"{len(bad):,} of {total:,} sub-tasks failed, {tolerated:,} are tolerated: {names}{more}"
+        return TaskFailure(type="SubTasksFailed", message=message, retryable=False)
+
     # -- the instance ------------------------------------------------------------------------------------------
 
     def _on_failure(self, task: Task) -> None:
         ledger = self.ledger
-        if ledger.shape.specs[task.ordinal].continue_on_failure:
+        if ledger.cast.specs[task.ordinal].continue_on_failure:
             return
-        ledger.give_verdict(Verdict.FAILED, f"task {ledger.shape.names[task.ordinal]!r} failed: {task.reason}")
+        ledger.give_verdict(Verdict.FAILED, f"task {ledger.cast.names[task.ordinal]!r} failed: {task.reason}")
         if ledger.phase is Phase.RUN and ledger.shape.on_failure is not OnFailure.CONTINUE:
             ledger.hard = ledger.shape.on_failure is OnFailure.CANCEL
             ledger.step(PhaseMove.FAIL)
@@ -373,18 +459,20 @@ class Plan:
     def _judge_instance(self) -> None:
         """Nothing went wrong in this run. A retry of single tasks may have left others as an earlier run ended them."""
         ledger = self.ledger
-        leftovers = [task for task in ledger.tasks if self.counts_as_bad(task)] if ledger.run > 1 else []
+        leftovers = (
+            [task for task in ledger.tasks if task.parent == TOP and self.counts_as_bad(task)] if ledger.run > 1 else []
+        )
         if not leftovers:
             ledger.give_verdict(Verdict.SUCCESS, "")
             return
         cancelled = all(task.state is TaskState.CANCELLED for task in leftovers)
-        names = ", ".join(ledger.shape.names[task.ordinal] for task in leftovers[:5])
+        names = ", ".join(ledger.cast.names[task.ordinal] for task in leftovers[:5])
         verdict = Verdict.CANCELLED if cancelled else Verdict.FAILED
         ledger.give_verdict(verdict, f"left over from an earlier run: {names}")
 
     def counts_as_bad(self, task: Task) -> bool:
         """Ended bad, and the task does not tolerate its own failure."""
-        if task.state not in TASK_BAD:
+        if task.state not in TASK_BAD or task.out:
             return False
-        tolerant = self.ledger.shape.specs[task.ordinal].continue_on_failure
+        tolerant = self.ledger.cast.specs[task.ordinal].continue_on_failure
         return not (tolerant and task.state in (TaskState.FAILED, TaskState.TIMED_OUT))

@@ -47,7 +47,7 @@ def _cut_off(plan: Plan, task: Task, now_us: Micros, *, clean: bool) -> None:
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
         ledger.move(task, TaskMove.CANCEL, now_us, "cancelled")
         plan.settle(task, now_us)
-    elif ledger.shape.specs[task.ordinal].at_most_once:
+    elif ledger.cast.specs[task.ordinal].at_most_once:
         task.error = encode_failure(_LOST)
         ledger.move(task, TaskMove.LOSE_ONCE, now_us, f"{_LOST.type}: {_LOST.message}")
         plan.settle(task, now_us)
@@ -76,7 +76,7 @@ def _quarantine_culprits(plan: Plan) -> None:
         return
     culprits = [task for task in ledger.tasks if task.losses >= plan.max_recoveries and not task.settled]
     if culprits:
-        names = ", ".join(ledger.shape.names[task.ordinal] for task in culprits[:5])
+        names = ", ".join(ledger.cast.names[task.ordinal] for task in culprits[:5])
         ledger.hold = Hold.QUARANTINED
         ledger.touch_instance(f"the process died {plan.max_recoveries} times in a row while this ran: {names}")
 

@@ -76,6 +76,13 @@ ON e.instance_id = i.value AND e.seq = (SELECT max(seq) FROM events WHERE instan
 -- name: task_states
 SELECT ordinal, state FROM tasks WHERE instance_id = ? AND ordinal IN {numbers ?};
 
+-- name: task_names
+SELECT ordinal, name FROM tasks WHERE instance_id = ? AND ordinal IN {numbers ?};
+
+-- name: added_task
+-- Reads all of the instance's tasks: an index by name would be paid by every task.
+SELECT ordinal FROM tasks WHERE instance_id = ? AND name = ? AND spec IS NOT NULL AND added_by >= 0;
+
 -- name: tasks_in
 -- Ordinals from the first number on, below the second, of tasks in one of these states; the key gives their order.
 SELECT ordinal FROM tasks WHERE instance_id = ? AND ordinal >= ? AND ordinal < ? AND state IN {texts ?}

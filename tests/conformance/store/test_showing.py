@@ -56,10 +56,8 @@ async def test_open_tasks_are_told_by_bucket_and_untouched_ones_are_pending(stor
     assert (found.running, found.pending) == ([1, 3], [2, 5, 6, 7])
     few = await store.open_tasks("i", 8, limit=1)
     assert (few.running, few.pending) == ([1], [2])
-    ended = await store.open_tasks("i", 2)
-    assert (ended.running, ended.pending) == ([1], [])
-    nothing = await store.open_tasks("i", 0)
-    assert (nothing.running, nothing.pending) == ([], [])
+    added = await store.open_tasks("i", 2)
+    assert (added.running, added.pending) == ([1, 3], [2]), "from 2 on they were added, and each has a row"
     assert (await store.open_tasks("nobody", 3)).pending == [0, 1, 2]
 
 
@@ -70,6 +68,25 @@ async def test_open_tasks_follow_the_moves(store: Store, rows: Any) -> None:
     await rows.commit(store, rows.decision("i", 2, tasks=[done]))
     found = await store.open_tasks("i", 1)
     assert (found.running, found.pending) == ([], [])
+
+
+async def test_added_tasks_are_found_by_name_until_they_are_out(store: Store, rows: Any) -> None:
+    added = [
+        rows.task(n, name=name, parent=0, spec=b"{}", added_by=by)
+        for n, (name, by) in enumerate([("父/甲", -1), ("父/乙", 1), ("父/甲", 2)], start=1)
+    ]
+    await rows.commit(
+        store, rows.start("i", rows.task(0, name="父"), *added), rows.start("j", rows.task(0, name="父/丙"))
+    )
+    found = [await store.added_task("i", name) for name in ("父/甲", "父/乙", "父", "父/丙", "\ud800")]
+    assert found == [3, 2, None, None, None]
+    assert await store.task_names("i", [0, 2, 3, 9]) == {0: "父", 2: "父/乙", 3: "父/甲"}
+    assert await store.task_names("i", []) == await store.task_names("nobody", [0]) == {}
+    (row,) = [task for task in await store.tasks("i") if task.ordinal == 2]
+    assert (row.parent, row.spec, row.added_by) == (0, b"{}", 1)
+    out = rows.change(rows.task(2, name="父/乙", parent=0, spec=b"{}", added_by=-1), row.state, row.attempt)
+    await rows.commit(store, rows.decision("i", 2, tasks=[out]))
+    assert await store.added_task("i", "父/乙") is None
 
 
 async def test_states_of_tasks_are_read_by_ordinal(store: Store, rows: Any) -> None:
