@@ -139,7 +139,10 @@ def _call_faults(calls: Sequence[Call], bodies: Sequence[EventBody], places: dic
     found = []
     answers: dict[str, bool] = {}
     for call in calls:
-        seen = {bodies[seq - 1].state for seq in range(max(1, call.before), call.after + 1)}
+        mine = bodies[max(0, call.before - 1) : call.after]
+        seen = {body.state for body in mine}
+        if any(then.run > before.run for before, then in pairwise(mine)):
+            seen |= INSTANCE_FINAL  # it was at its end, and a retry of the same burst left that in the same decision
         stored = f"{call.instance}/{call.name}" in places
         if call.refused and not seen & REFUSED_ON[call.verb] and not _being_cancelled(call, calls):
             found.append(f"{call.verb} {call.name} was refused while it was {sorted(seen)}")
