@@ -93,7 +93,16 @@ def test_a_graph_of_5000_tasks_stays_on_the_screen_and_moves(terminal: Opened, w
         for n in range(5000)
     ]
     screen = terminal(
-        "run", workflow(*tasks), *APP, "-o", "id", rows=20, columns=60, env={"LINES": "50", "COLUMNS": "99"}
+        "run",
+        workflow(*tasks),
+        *APP,
+        "-o",
+        "id",
+        "--log-level",
+        "error",
+        rows=20,
+        columns=60,
+        env={"LINES": "50", "COLUMNS": "99"},
     )
     assert screen.end() == 0
     frames = screen.text.split("Instance  ")[1:]
