@@ -97,7 +97,9 @@ async def cancel_instance(
     if len(asked.reason) > _MAX_REASON:
         raise InvalidInput(f"reason has {len(asked.reason):,} characters, the limit is {_MAX_REASON:,}")
     command = command_id(principal, "cancel", instance_id, idempotency_key)
-    return _told(await parts.engine.cancel_instance(instance_id, asked.reason, command_id=command))
+    return _told(
+        await parts.engine.cancel_instance(instance_id, asked.reason, compensate=asked.compensate, command_id=command)
+    )
 
 
 @post(

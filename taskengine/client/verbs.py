@@ -305,9 +305,9 @@ def resume(instance_id: str) -> Flow[InstanceBody]:
     return ask(_command(instance_id, "resume", None))
 
 
-def cancel(instance_id: str, *, reason: str = "") -> Flow[InstanceBody]:
-    """End it; `reason` is kept with it. Raises NotFound, Conflict."""
-    return ask(_command(instance_id, "cancel", CancelRequest(reason=reason)))
+def cancel(instance_id: str, *, reason: str = "", compensate: bool = False) -> Flow[InstanceBody]:
+    """End it; `reason` is kept with it. `compensate`: undo then what its tasks have done. Raises NotFound, Conflict."""
+    return ask(_command(instance_id, "cancel", CancelRequest(reason=reason, compensate=compensate)))
 
 
 def retry(instance_id: str, *, from_task: str | None = None, only_task: str | None = None) -> Flow[InstanceBody]:

@@ -145,6 +145,21 @@ class TaskBuilder(_Builder):
         """Share of failed sub-tasks, 0 to 1, with which this task still succeeds."""
         return self._say("tolerance", share)
 
+    def with_compensation(
+        self,
+        job: str | Callable[..., object],
+        params: Mapping[str, object] | None = None,
+        *,
+        retry: int | Mapping[str, object] | None = None,
+        timeout: Span | None = None,
+    ) -> Self:
+        """What undoes the task's effect when the instance fails; it gets the task's params and `result` by name."""
+        said: dict[str, object] = {"job": job if isinstance(job, str) else _name_of(job)}
+        for key, value in (("params", params), ("retry", retry), ("timeout", timeout)):
+            if value is not None:
+                said[key] = dict(value) if isinstance(value, Mapping) else value
+        return self._say("compensation", said)
+
     def with_continue_on_failure(self, go_on: bool = True) -> Self:
         """A failure of this task counts as a success for what depends on it, and for the instance."""
         return self._say("continue_on_failure", go_on)
@@ -282,7 +297,7 @@ def _plain(said: Any) -> Any:
     for key in _SPANS:
         if isinstance(plain.get(key), timedelta):
             plain[key] = format_duration(plain[key] // timedelta(microseconds=1))
-    for key in ("retry", "retention"):
+    for key in ("retry", "retention", "compensation"):
         if isinstance(plain.get(key), dict):
             plain[key] = _plain(plain[key])
     return plain

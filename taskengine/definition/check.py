@@ -133,6 +133,15 @@ class _Judge:
             self._say((*path, "trigger"), f"`{task.trigger}` can never be met without dependencies")
         self._bindings(task, path)
         self._sub_tasks(task, path)
+        if (undo := task.compensation) is not None:
+            where = (*path, "compensation")
+            self._job(undo.job, (*where, "job"), jobs)
+            self._timeout((*where, "timeout"), undo.timeout_us)
+            if undo.retry is not None:
+                self._retry(undo.retry, (*where, "retry"))
+            self._keys(undo.params, (*where, "params"))
+            if task.job == SLEEP_JOB:
+                self._say(where, "a sleep has no effect that could be undone")
         self._keys(task.params, (*path, "params"))
         if task.job == "shell_command":
             self._script(task.params.get("script"), (*path, "params", "script"))

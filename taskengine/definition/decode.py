@@ -10,10 +10,11 @@ from taskengine.clock import Micros
 from taskengine.definition import fields as convert
 from taskengine.definition.fields import Table, fields, make
 from taskengine.definition.findings import Finding, Findings
-from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW, TWO_SECTIONS, not_yet
+from taskengine.definition.later import LATER_COMPENSATION, LATER_TASK, LATER_WORKFLOW, TWO_SECTIONS, not_yet
 from taskengine.errors import InvalidExpression
 from taskengine.expressions import compile_expression, has_expression
 from taskengine.model.definition import (
+    Compensation,
     Executor,
     OnFailure,
     ParamSpec,
@@ -30,12 +31,14 @@ from taskengine.model.params import type_of
 from taskengine.model.shape import Path, kind_of
 
 __all__ = [
+    "COMPENSATION_KEYS",
     "PARAM_KEYS",
     "RETENTION_KEYS",
     "RETRY_KEYS",
     "SLEEP_JOB",
     "TASK_KEYS",
     "WORKFLOW_KEYS",
+    "compensation",
     "decode_task",
     "decode_workflow",
     "enum_values",
@@ -169,6 +172,20 @@ def retry_policy(value: Any, path: Path, findings: Findings) -> RetryPolicy | Un
     return make(RetryPolicy, made)
 
 
+def compensation(value: Any, path: Path, findings: Findings) -> Compensation | UnsetType:
+    """`compensation: undo` is short for `compensation: {job: undo}`."""
+    if isinstance(value, str):
+        return Compensation(job=value)
+    if not isinstance(value, dict):
+        findings.report(path, f"expected the name of a job or a mapping, got {kind_of(value)}")
+        return UNSET
+    made = fields(COMPENSATION_KEYS, LATER_COMPENSATION, value, path, findings)
+    if "job" not in value:
+        findings.report((*path, "job"), "the compensation has no `job`")
+    made.setdefault("job", "")
+    return make(Compensation, made)
+
+
 def retention(value: Any, path: Path, findings: Findings) -> Retention | UnsetType:
     if not isinstance(value, dict):
         findings.report(path, f"expected a mapping such as {{success: 30d, failed: 90d}}, got {kind_of(value)}")
@@ -233,6 +250,10 @@ RETRY_KEYS: Final[Table] = {
     "max_interval": ("max_interval_us", convert.duration),
 }
 RETENTION_KEYS: Final[Table] = {"success": ("success_us", kept_span), "failed": ("failed_us", kept_span)}
+COMPENSATION_KEYS: Final[Table] = {
+    **_same_names(Compensation, job=convert.text, params=convert.json_mapping, retry=retry_policy),
+    "timeout": ("timeout_us", convert.duration),
+}
 PARAM_KEYS: Final[Table] = _same_names(
     ParamSpec,
     type=convert.text,
@@ -264,6 +285,7 @@ TASK_KEYS: Final[Table] = {
         for_each=for_each,
         max_parallel=convert.whole,
         tolerance=convert.number,
+        compensation=compensation,
     ),
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),

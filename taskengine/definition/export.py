@@ -11,7 +11,7 @@ import yaml
 from taskengine.definition.decode import SLEEP_JOB
 from taskengine.definition.fields import defaults_of
 from taskengine.definition.scalars import looks_typed
-from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
+from taskengine.model.definition import Compensation, ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
 from taskengine.model.durations import format_duration
 from taskengine.model.params import type_of
 
@@ -74,7 +74,7 @@ def _kept(span_us: Any) -> str:
 
 
 def task_shape(task: TaskSpec) -> dict[str, Any]:
-    shape = _rest(task, "timeout_us", "retry")
+    shape = _rest(task, "timeout_us", "retry", "compensation")
     if task.job == SLEEP_JOB and list(task.params) == ["duration"]:
         del shape["job"], shape["params"]
         shape["sleep"] = task.params["duration"]
@@ -82,7 +82,18 @@ def task_shape(task: TaskSpec) -> dict[str, Any]:
         shape["timeout"] = format_duration(task.timeout_us)
     if task.retry is not None:
         shape["retry"] = _retry_shape(task.retry)
+    if task.compensation is not None:
+        shape["compensation"] = _compensation_shape(task.compensation)
     return shape
+
+
+def _compensation_shape(undo: Compensation) -> dict[str, Any] | str:
+    shape = {"job": undo.job, **_rest(undo, "job", "timeout_us", "retry")}
+    if undo.timeout_us is not None:
+        shape["timeout"] = format_duration(undo.timeout_us)
+    if undo.retry is not None:
+        shape["retry"] = _retry_shape(undo.retry)
+    return undo.job if len(shape) == 1 else shape
 
 
 def _retry_shape(retry: RetryPolicy) -> dict[str, Any] | int:

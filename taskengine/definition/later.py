@@ -6,7 +6,16 @@ docs/not-yet.md has the same list for readers; a test compares them.
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["LATER_BUILDER", "LATER_ROOTS", "LATER_TASK", "LATER_VALUES", "LATER_WORKFLOW", "TWO_SECTIONS", "not_yet"]
+__all__ = [
+    "LATER_BUILDER",
+    "LATER_COMPENSATION",
+    "LATER_ROOTS",
+    "LATER_TASK",
+    "LATER_VALUES",
+    "LATER_WORKFLOW",
+    "TWO_SECTIONS",
+    "not_yet",
+]
 
 LATER_WORKFLOW: Final = frozenset(
     {"concurrency", "handlers", "schedule"},
@@ -14,7 +23,6 @@ LATER_WORKFLOW: Final = frozenset(
 LATER_TASK: Final = frozenset(
     {
         "cache",
-        "compensation",
         "handlers",
         "pool",
         "priority",
@@ -23,6 +31,7 @@ LATER_TASK: Final = frozenset(
         "workflow",
     }
 )
+LATER_COMPENSATION: Final = frozenset({"on"})
 LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "mode": frozenset({"streaming"}),
     "executor": frozenset({"cluster"}),
@@ -33,7 +42,6 @@ LATER_ROOTS: Final = frozenset({"schedule", "secrets"})
 LATER_BUILDER: Final = frozenset(
     {
         "with_cache",
-        "with_compensation",
         "with_concurrency",
         "with_cron_expr",
         "with_handler",

@@ -52,7 +52,7 @@ def check_expressions(task: TaskSpec, path: Path, findings: Findings) -> list[Me
 
 
 _ITEM_ROOTS: Final = frozenset({"item", "index"})
-_PER_ITEM: Final = frozenset({"params", "idempotency_key"})
+_PER_ITEM: Final = frozenset({"params", "idempotency_key", "compensation"})
 
 
 def _check_item(task: TaskSpec, path: Path, text: str, template: Template, depth: int, findings: Findings) -> None:
@@ -73,6 +73,10 @@ def _texts_of(task: TaskSpec, path: Path) -> Iterator[tuple[Path, str]]:
         # A script's are refused altogether.
         if has_expression(text) and not (task.job == "shell_command" and inner[len(path) + 1] == "script"):
             yield inner, text
+    if task.compensation is not None:
+        for inner, text in texts_in(task.compensation.params, (*path, "compensation", "params")):
+            if has_expression(text):
+                yield inner, text
     if task.when:
         yield (*path, "when"), task.when
     if isinstance(task.for_each, str):

@@ -38,6 +38,7 @@ _KINDS: Final[Mapping[Convert[Any], Schema]] = {
     decode.when_condition: {"type": ["string", "boolean"]},
     decode.sleep_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"type": "string", "pattern": r"\$\{\{"}]},
     decode.retry_policy: {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/retry"}]},
+    decode.compensation: {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/compensation"}]},
     decode.retention: {"$ref": "#/$defs/retention"},
     decode.kept_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"enum": ["none", "off", None]}]},
     decode.enum_values: {"type": "array"},
@@ -97,6 +98,7 @@ _TASK: Final[Mapping[str, Schema]] = {
     "at_most_once": {"description": "After a crash do not run it again; excludes retry.", "default": False},
     "idempotency_key": {"description": "May hold ${{ expressions }}; default: made by the engine."},
     "continue_on_failure": {"description": "Its failure counts as a success for others.", "default": False},
+    "compensation": {"description": "What undoes the task's effect when the instance fails: a job, or a mapping."},
     "for_each": {"description": "A list, or the expression of one: the job runs once for each item, as a sub-task."},
     "max_parallel": {"description": "Sub-tasks of this task that run at once; default: no limit.", "minimum": 1},
     "tolerance": {
@@ -117,6 +119,12 @@ _RETRY: Final[Mapping[str, Schema]] = {
         "default": 0,
     },
     "on": {"description": "Exception classes, or bases of them, to repeat on; default: all."},
+}
+_COMPENSATION: Final[Mapping[str, Schema]] = {
+    "job": {"description": "A registered name, or package.module:function.", "minLength": 1},
+    "params": {"description": "Arguments over those of the task; texts may hold ${{ expressions }}."},
+    "retry": {"description": "Further attempts after a failure: how many, or a policy."},
+    "timeout": {"description": "For one attempt."},
 }
 _RETENTION: Final[Mapping[str, Schema]] = {
     "success": {"description": "Those that succeeded; at least 1m, none: for ever."},
@@ -158,6 +166,7 @@ def _schema() -> Schema:
             },
             "task": task,
             "retry": _object(decode.RETRY_KEYS, _RETRY, required=["count"]),
+            "compensation": _object(decode.COMPENSATION_KEYS, _COMPENSATION, required=["job"]),
             "retention": {**_object(decode.RETENTION_KEYS, _RETENTION, required=[]), "minProperties": 1},
             "param": _object(decode.PARAM_KEYS, _PARAM, required=[]),
         },

@@ -166,8 +166,12 @@ class BlockingEngine:
     def resume_instance(self, instance_id: str, *, command_id: str | None = None) -> Commanded:
         return self._wait(self._running().resume_instance(instance_id, command_id=command_id))
 
-    def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
-        return self._wait(self._running().cancel_instance(instance_id, reason, command_id=command_id))
+    def cancel_instance(
+        self, instance_id: str, reason: str = "", *, compensate: bool = False, command_id: str | None = None
+    ) -> Commanded:
+        """End it. As `Engine.cancel_instance`."""
+        running = self._running()
+        return self._wait(running.cancel_instance(instance_id, reason, compensate=compensate, command_id=command_id))
 
     def add_tasks(
         self, instance_id: str, tasks: Iterable[object], *, parent: str | None = None, command_id: str | None = None

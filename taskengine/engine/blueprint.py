@@ -12,7 +12,7 @@ from taskengine.model.added import item_spec
 from taskengine.model.definition import TaskSpec, WorkflowDefinition, canonical_form, decode_canonical, version_of
 from taskengine.model.ids import Version
 
-__all__ = ["Blueprint", "Blueprints", "Step", "added_step"]
+__all__ = ["Blueprint", "Blueprints", "Step", "added_step", "undo_step"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -138,6 +138,18 @@ def _compile_spread(spec: TaskSpec) -> Step:
 def added_step(spec: TaskSpec) -> Step:
     """Of a task that was added at run time: all that it says is data, and no expression."""
     return Step(spec)
+
+
+def undo_step(spec: TaskSpec, *, is_data: bool) -> Step:
+    """Of a compensation: what its task needed, and what its own params mention. is_data: nothing is an expression."""
+    undo = spec.compensation
+    if is_data or undo is None:
+        return Step(spec)
+    used = references([spec.params, spec.idempotency_key, undo.params])
+    key = compile_template(spec.idempotency_key) if spec.idempotency_key else None
+    plain = not _has_expression(spec.params)
+    fixed = plain and not _has_expression(spec.idempotency_key) and not _has_expression(undo.params)
+    return Step(spec, key=key, fixed=fixed, plain=plain, mentions=used.tasks, results=used.results, errors=used.errors)
 
 
 def _has_expression(value: object) -> bool:

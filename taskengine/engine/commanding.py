@@ -42,10 +42,15 @@ class Commanding(Looking):
     async def resume_instance(self, instance_id: str, *, command_id: str | None = None) -> Commanded:
         return await self._command(instance_id, Resume(self._command_id(instance_id, command_id)))
 
-    async def cancel_instance(self, instance_id: str, reason: str = "", *, command_id: str | None = None) -> Commanded:
-        """Ask it to end; it is Cancelled once everything that runs has ended."""
+    async def cancel_instance(
+        self, instance_id: str, reason: str = "", *, compensate: bool = False, command_id: str | None = None
+    ) -> Commanded:
+        """Ask it to end; it is Cancelled once everything that runs has ended.
+
+        compensate  undo then what its tasks have done; it is Compensated, or CompensationFailed, in the end
+        """
         clean = reason.encode(errors="replace").decode()  # a lone surrogate has no place in a row
-        return await self._command(instance_id, Cancel(self._command_id(instance_id, command_id), clean))
+        return await self._command(instance_id, Cancel(self._command_id(instance_id, command_id), clean, compensate))
 
     async def retry_instance(
         self,

@@ -10,9 +10,20 @@ from taskengine.clock import Micros
 from taskengine.engine.blueprint import Step
 from taskengine.errors import BadArguments
 from taskengine.expressions import evaluate, truthy
+from taskengine.model.definition import Compensation
 from taskengine.model.shape import kind_of
 
-__all__ = ["Given", "Item", "Upstream", "bound_params", "idempotency_key", "items", "names_for", "wanted"]
+__all__ = [
+    "Given",
+    "Item",
+    "Upstream",
+    "bound_params",
+    "idempotency_key",
+    "items",
+    "names_for",
+    "undo_params",
+    "wanted",
+]
 
 _JSON: Final = msgspec.json.Decoder()
 
@@ -101,6 +112,23 @@ def bound_params(step: Step, names: Mapping[str, object], direct: Mapping[str, b
     if not spec.result_mapping and not spec.required_params:
         return params
     return _completed(step, dict(params), [_JSON.decode(direct[name]) for name in spec.depends_on if name in direct])
+
+
+def undo_params(
+    undo: Compensation,
+    own: Mapping[str, Any],
+    names: Mapping[str, object],
+    result: bytes | None,
+    error: str,
+    where: str,
+) -> dict[str, Any]:
+    """What a compensation is given, the later ones over the earlier: params of its task, `result`, `error`, its own.
+
+    Raises EvaluationFailed.
+    """
+    said = evaluate(undo.params, names, f"{where}.compensation.params") if names else undo.params
+    assert isinstance(said, Mapping), "params are a mapping by definition"
+    return {**own, "result": None if result is None else _JSON.decode(result), "error": error, **said}
 
 
 def idempotency_key(step: Step, names: Mapping[str, object], given: Given, task: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from taskengine.actors import ActorRef, AsyncActor
 from taskengine.bus import Bus
 from taskengine.clock import Micros
-from taskengine.engine.blueprint import Blueprint, Step, added_step
+from taskengine.engine.blueprint import Blueprint, Step, added_step, undo_step
 from taskengine.engine.inputs import Given, Item
 from taskengine.engine.mail import Committed, Deliver, Drain, Flush, GraceOver, Interrupted, Landed, Orphaned
 from taskengine.engine.planner import (
@@ -146,7 +146,7 @@ class InstanceActor(AsyncActor):
         del self._bodies[message.ordinal]
         if self._tally is not None:
             self._tally.attempt(message, self._staff.ambient.clock.now_us())
-        if message.outcome is Outcome.OK:
+        if message.outcome is Outcome.OK and not self._plan.ledger.tasks[message.ordinal].undoing:
             self._results.keep(message.ordinal, message.result)
             self._staff.ambient.probe.reach("settle.before_commit")
 
@@ -292,47 +292,46 @@ class InstanceActor(AsyncActor):
         self._bodies[effect.ordinal] = (effect.attempt, ref)
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
-        step, direct = self._step(ordinal), self._direct(ordinal)
-        given, run, cast = self._facts(), self._plan.ledger.run, self._plan.ledger.cast
-        name, item = cast.names[ordinal], self._item(ordinal)
-        if step.fixed and not direct:
-            return Assignment(
-                instance_id=self._id,
-                ordinal=ordinal,
-                attempt=attempt,
-                run=run,
-                step=step,
-                given=given,
-                name=name,
-                item=item,
-                before=self._before(ordinal) if cast.families else {},
-            )
-        ordinals, tasks = self._blueprint.shape.ordinals, self._plan.ledger.tasks
+        ledger, cast = self._plan.ledger, self._plan.ledger.cast
+        undoing = ledger.tasks[ordinal].undoing
+        step, direct = self._undo_step(ordinal) if undoing else self._step(ordinal), self._direct(ordinal)
+        work = Assignment(
+            instance_id=self._id,
+            ordinal=ordinal,
+            attempt=attempt,
+            run=ledger.run,
+            step=step,
+            given=self._facts(),
+            name=cast.names[ordinal],
+            item=self._item(ordinal),
+            undo=ledger.error if undoing else None,
+            before=self._before(ordinal) if cast.families else {},
+        )
+        if step.fixed and not direct and not undoing:
+            return work
+        ordinals, tasks = self._blueprint.shape.ordinals, ledger.tasks
         results = {ordinals[each] for each in step.results} | direct
         errors = {ordinals[each] for each in step.errors}
         mentioned = {ordinals[each] for each in step.mentions}
         at_hand = self._results.take(results)
         gathers = {o: tuple(cast.members(o)) for o in results if cast.specs[o].for_each is not msgspec.UNSET}
         # Only a success has a result; what is neither at hand nor known to be empty has to be read.
-        missing = {o for o in results if o not in at_hand and self._results.maybe_stored(o, tasks[o])}
-        return Assignment(
-            instance_id=self._id,
-            ordinal=ordinal,
-            attempt=attempt,
-            run=run,
-            step=step,
-            given=given,
+        missing = {o for o in results if o not in at_hand and (undoing or self._results.maybe_stored(o, tasks[o]))}
+        return msgspec.structs.replace(
+            work,
             statuses={cast.names[o]: tasks[o].state.value for o in mentioned},
             results=at_hand,
-            missing_results=frozenset(missing | gathers.keys()),
+            missing_results=frozenset(missing | gathers.keys() | ({ordinal} if undoing else set())),
             missing_errors=frozenset(errors),
             names={o: cast.short_name(o) for o in results | errors | mentioned},
             direct=direct,
-            name=name,
-            item=item,
-            before=self._before(ordinal) if cast.families else {},
             gathers=gathers,
         )
+
+    def _undo_step(self, ordinal: Ordinal) -> Step:
+        cast = self._plan.ledger.cast
+        is_data = ordinal >= cast.defined and self._added(ordinal).task is not None
+        return undo_step(cast.specs[ordinal], is_data=is_data)
 
     def _before(self, ordinal: Ordinal) -> dict[str, int]:
         cast = self._plan.ledger.cast

@@ -10,7 +10,17 @@ from taskengine.bus import ProgressFrame
 from taskengine.clock import Micros, TimerHandle
 from taskengine.engine.blueprint import Step
 from taskengine.engine.growing import batch
-from taskengine.engine.inputs import Given, Item, Upstream, bound_params, idempotency_key, items, names_for, wanted
+from taskengine.engine.inputs import (
+    Given,
+    Item,
+    Upstream,
+    bound_params,
+    idempotency_key,
+    items,
+    names_for,
+    undo_params,
+    wanted,
+)
 from taskengine.engine.logbook import Speaker
 from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Spread, Unkept, Unreadable
 from taskengine.engine.offspring import sub_tasks
@@ -21,7 +31,7 @@ from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, Progres
 from taskengine.functions.questions import AddSubTasks, Answered, OnAnswer, Question, SubTasks, refused
 from taskengine.model.added import Added, encode_added
 from taskengine.model.artifacts import is_reference, reference
-from taskengine.model.definition import RetryPolicy
+from taskengine.model.definition import Executor, RetryPolicy
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import Add, Park, Settled
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
@@ -45,6 +55,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     direct           ordinals of direct dependencies whose results the body may ask for
     name             of the task in its instance
     item             what it works on, of its parent's `for_each`
+    undo             its compensation is what runs, for this reason; None: its body
     before           ordinals of direct dependencies by their names, for a body that may ask for their sub-tasks
     gathers          of tasks among the missing results: the sub-tasks whose results make up theirs, in order
     """
@@ -63,6 +74,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     direct: frozenset[int] = frozenset()
     name: str
     item: Item | None = None
+    undo: str | None = None
     before: Mapping[str, int] = {}
     gathers: Mapping[int, Sequence[int]] = {}
 
@@ -193,6 +205,9 @@ class TaskActor(AsyncActor):
         work, staff = self._work, self._staff
         spec = work.step.spec
         names = {} if work.step.fixed else names_for(work.given, self._upstream(), work.item)
+        if work.undo is not None:
+            self._start_undo(work.undo, names)
+            return True
         if not wanted(work.step, names):
             return False
         if work.step.spread:
@@ -216,6 +231,30 @@ class TaskActor(AsyncActor):
         )
         self._call(job, info)
         return True
+
+    def _start_undo(self, error: str, names: Mapping[str, object]) -> None:
+        """The compensation gets what its task got and gave, as far as its function takes it."""
+        work, staff = self._work, self._staff
+        undo = work.step.spec.compensation
+        assert undo is not None, "what is undone says how"
+        self._job = job = staff.registry.get(undo.job)
+        self._timeout_us = undo.timeout_us or job.timeout_us or staff.settings.default_timeout_us
+        direct = self._direct_results()
+        own = bound_params(work.step, names, direct)
+        params = undo_params(undo, own, names, self._results.get(work.ordinal), error, f"tasks.{work.name}")
+        info = CallInfo(
+            instance_id=work.instance_id,
+            workflow_id=work.given.workflow_id,
+            ordinal=work.ordinal,
+            task_name=work.name,
+            attempt=work.attempt,
+            run=work.run,
+            idempotency_key=idempotency_key(work.step, names, work.given, work.name),
+            deadline_us=self._arm_deadline(self._timeout_us),
+            params=job.binder.fitting(params),
+            upstream=direct,
+        )
+        self._call(job, info)
 
     def _spread(self, found: Sequence[Any]) -> None:
         """Add a sub-task for each item. They start when this attempt has succeeded."""
@@ -270,7 +309,7 @@ class TaskActor(AsyncActor):
                     dispatcher.run_now()
 
         self._staff.ambient.probe.reach("body.before")
-        executor = self._work.step.spec.executor
+        executor = Executor.AUTO if self._work.undo is not None else self._work.step.spec.executor
         self._running = self._staff.caller.start(job, info, on_done, self._tell_frame, executor, self._asked)
         bodies.add(body)
 
@@ -369,6 +408,8 @@ class TaskActor(AsyncActor):
     def _ended(self, outcome: Returned | Raised | Parked) -> None:
         if self._over:
             return
+        if self._work.undo is not None and type(outcome) is Returned:
+            outcome = Returned(b"null")  # what a compensation gives is nobody's
         if type(outcome) is Returned and len(outcome.result) > self._staff.settings.inline_result and self.why is None:
             self._keep(outcome.result)
             return
@@ -427,7 +468,7 @@ class TaskActor(AsyncActor):
     def _retry(self) -> RetryPolicy | None:
         """What holds where the definition states none. A task that runs at most once gets no policy by default."""
         own = None if self._job is None else self._job.retry
-        if own is None and not self._work.step.spec.at_most_once:
+        if own is None and (self._work.undo is not None or not self._work.step.spec.at_most_once):
             return self._staff.settings.default_retry
         return own
 

@@ -74,6 +74,12 @@ class Binder:
         """Whether the function gets the context, and so may ask for upstream results."""
         return self._context is not None
 
+    def fitting(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those of them that the function can take; all, if it takes any or reads them through its context."""
+        if self._extra is not None or (not self._arguments and self._context is not None):
+            return params
+        return {name: value for name, value in params.items() if name in self._arguments}
+
     def bind(self, params: Mapping[str, Any], context: JobContext, services: Services) -> Bound:
         """Arguments for one call. Raises BadArguments; what a service's factory raises goes through."""
         if not self._arguments and self._extra is None:

@@ -16,6 +16,7 @@ from taskengine.model.label import Label
 
 __all__ = [
     "PARAM_TYPES",
+    "Compensation",
     "Executor",
     "OnFailure",
     "ParamSpec",
@@ -127,12 +128,26 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _use_defaults(self, ("type",))
 
 
+class Compensation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What undoes a task's effect when its instance fails.
+
+    params   over those of the task; texts may hold the same expressions
+    retry    None: what the job function asks for by itself, else no repetition
+    """
+
+    job: str
+    params: Mapping[str, Any] = {}
+    retry: RetryPolicy | None = None
+    timeout_us: Micros | None = None
+
+
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`.
 
     retry         None: what the job function asks for by itself, else no repetition
     for_each      a list, or the expression of one: the job runs once for each item; UNSET: it runs once
     max_parallel  sub-tasks of this task that may run at once; None: no limit
+    compensation  what undoes it; of a `for_each` it undoes each item
     tolerance     share of failed sub-tasks, 0..1, with which it still succeeds; None: the workflow's
     """
 
@@ -154,6 +169,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     for_each: Any = msgspec.UNSET
     max_parallel: int | None = None
     tolerance: float | None = None
+    compensation: Compensation | None = None
 
 
 class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -145,7 +145,10 @@ class Resume(Command, frozen=True, tag="instance.resume"):
 
 
 class Cancel(Command, frozen=True, tag="instance.cancel"):
+    """`compensate`: undo then what was done. Asked for once, it stays asked for."""
+
     reason: str = ""
+    compensate: bool = False
 
 
 class RetryScope(StrEnum):

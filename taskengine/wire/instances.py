@@ -148,9 +148,10 @@ class ResumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`reason` is kept with the instance."""
+    """`reason` is kept with the instance; `compensate`: undo then what its tasks have done."""
 
     reason: str = ""
+    compensate: bool = False
 
 
 class RetryRequest(

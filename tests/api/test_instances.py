@@ -343,3 +343,35 @@ async def test_reading_is_enough_to_look_and_not_to_change(world: ApiWorld, clie
             assert (await reader.get(path + part)).status_code == 200
         for verb in ("pause", "resume", "cancel", "retry"):
             assert (await reader.post(f"{path}/{verb}")).status_code == 403
+
+
+async def test_tasks_are_added_to_a_running_instance() -> None:
+    gate = asyncio.Event()
+
+    async def held() -> None:
+        await gate.wait()
+
+    async with api_world(jobs={"held": held}) as world, world.client("operate") as client, world.client() as admin:
+        body = b"id: w\ntasks: [{name: a, job: held}]\n"
+        await admin.post("/api/v1/workflows", content=body, headers={"Content-Type": "application/yaml"})
+        started = await client.post("/api/v1/workflows/w/execute", json={})
+        tasks = f"/api/v1/instances/{started.json()['data']['instance_id']}/tasks"
+        one = {"name": "x", "job": "noop", "params": {"n": 1}}
+        for key, added in (("k", 1), ("k", 1), ("other", 0)):
+            answer = await client.post(tasks, json={"parent": "a", "tasks": [one]}, headers={"Idempotency-Key": key})
+            assert (answer.status_code, answer.json()["data"]) == (200, {"added": added})
+        for wrong, status in (
+            ({"parent": "a", "tasks": [one, one]}, 400),
+            ({"parent": "a", "tasks": [{"name": "y", "jbo": "noop"}]}, 400),
+            ({"parent": "b", "tasks": [one]}, 404),
+            ({"parent": "a"}, 400),
+        ):
+            answer = await client.post(tasks, json=wrong)
+            assert answer.status_code == status, answer.text
+        listed = (await client.get(tasks)).json()["data"]["items"]
+        assert [task["id"] for task in listed] == ["a", "a/x"]
+        gate.set()
+        ended = await client.get(f"{tasks.removesuffix('/tasks')}?wait=20s")
+        assert ended.json()["data"]["progress"]["completed"] == 2
+        assert (await client.get(f"{tasks}/a%2Fx")).json()["data"]["status"] == "Success"
+        assert (await client.post(tasks, json={"tasks": [one]})).status_code == 409

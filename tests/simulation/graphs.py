@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from taskengine.clock import Micros
-from taskengine.model.definition import OnFailure, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
+from taskengine.model.definition import Compensation, OnFailure, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
 from taskengine.model.ids import WorkflowId
 from taskengine.model.records import Outcome
 
@@ -46,9 +46,19 @@ def random_story(rng: random.Random) -> Story:
     killer = rng.randrange(count) if count and rng.random() < 0.1 else None
     acts = tuple(_acts(rng, task) for task in tasks)
     grows = rng.random() < 0.5
+    if rng.random() < 0.4:
+        tasks = tuple(msgspec.structs.replace(task, compensation=_undo(rng)) for task in tasks)
+        definition = msgspec.structs.replace(definition, tasks=tasks)
     if grows:
         definition = msgspec.structs.replace(definition, sub_task_error_tolerance=rng.choice([0.0, 0.0, 0.34, 1.0]))
     return Story(definition, acts, killer, grows)
+
+
+def _undo(rng: random.Random) -> Compensation | None:
+    if rng.random() < 0.3:
+        return None
+    retry = RetryPolicy(count=1, interval_us=Micros(rng.choice([0, SECOND]))) if rng.random() < 0.5 else None
+    return Compensation(job="undo", retry=retry)
 
 
 def random_batch(rng: random.Random) -> list[TaskSpec]:
@@ -70,7 +80,12 @@ def _sub_task(rng: random.Random, names: Sequence[int], at: int) -> TaskSpec:
         retry=retry,
         max_parallel=rng.choice([None, None, 1, 2]),
         continue_on_failure=rng.random() < 0.1,
+        compensation=_undo(rng) if rng.random() < 0.5 else None,
     )
+
+
+def undo_act(name: str, tries: int) -> Act:
+    return Act(random.Random(f"undo {name} {tries}").choice([Outcome.OK] * 5 + [Outcome.FAIL, Outcome.TIMEOUT]))
 
 
 def added_act(name: str, tries: int) -> Act:

@@ -178,7 +178,37 @@ def take_in_half_a_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(adding, "_order", lambda added, needs: range(len(added) // 2 + 1))
 
 
+def undo_in_the_order_of_the_definition(patch: pytest.MonkeyPatch) -> None:
+    real = Plan.undo_next
+
+    def mutant(plan: Plan, now_us: Micros) -> bool:
+        done = real(plan, now_us)
+        if plan.owed:
+            plan.owed.sort(key=lambda task: -task.ordinal)
+        return done
+
+    patch.setattr(Plan, "undo_next", mutant)
+
+
+def forget_what_runs_of_a_saga_at_recovery(patch: pytest.MonkeyPatch) -> None:
+    real = recovery._take_up
+
+    def mutant(plan: Plan, task: Task, now_us: Micros) -> None:
+        if task.state is not TaskState.COMPENSATING:
+            real(plan, task, now_us)
+
+    patch.setattr(recovery, "_take_up", mutant)
+
+
+def undo_only_what_ended_well(patch: pytest.MonkeyPatch) -> None:
+    real = plan_module.is_owed
+    patch.setattr(plan_module, "is_owed", lambda ledger, task: real(ledger, task) and task.state is TaskState.SUCCESS)
+
+
 MUTANTS: list[Patch] = [
+    undo_in_the_order_of_the_definition,
+    forget_what_runs_of_a_saga_at_recovery,
+    undo_only_what_ended_well,
     start_sub_tasks_beside_their_parent,
     keep_what_earlier_attempts_added,
     forget_to_wake_a_sibling,

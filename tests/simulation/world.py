@@ -8,7 +8,7 @@ import random
 from collections import deque
 
 import msgspec
-from simulation.graphs import Act, Story, added_act, random_batch, random_story
+from simulation.graphs import Act, Story, added_act, random_batch, random_story, undo_act
 from simulation.oracle import expected_states, kind, verdict
 from simulation.rows import Rows
 
@@ -51,6 +51,8 @@ from taskengine.model.messages import (
 from taskengine.model.records import Decision, InstanceRow, Outcome, ParkKind, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, Hold, InstanceState, Phase, TaskState
 
+_UNDONE = (TaskState.COMPENSATED, TaskState.COMPENSATION_FAILED)
+_UNDOING = (*_UNDONE, TaskState.COMPENSATING)
 EPOCH_US = 1_700_000_000_000_000
 MAX_RECOVERIES = 3
 
@@ -161,7 +163,7 @@ class World:
         self.check_launch(ordinal, effect.attempt)
         self.bodies[ordinal] = effect.attempt
         self.interrupted.discard(ordinal)
-        if ordinal == self.story.killer and self.killer_alive:
+        if ordinal == self.story.killer and self.killer_alive and not self.plan.ledger.tasks[ordinal].undoing:
             self.meddled = True
             self.crash()
 
@@ -247,15 +249,19 @@ class World:
                 assert sorted(ledger.cast.dependencies[ordinal]) == sorted(twin.cast.dependencies[ordinal])
                 assert sorted(ledger.cast.dependents[ordinal]) == sorted(twin.cast.dependents[ordinal])
             for mine, other in zip(ledger.tasks, twin.tasks, strict=True):
+                if any(task.state in _UNDOING for task in ledger.tasks):
+                    break  # nobody asks any more how dependencies have ended; a retry counts anew
                 names = ("ok", "bad", "skipped", "failed")
                 assert [getattr(mine, name) for name in names] == [getattr(other, name) for name in names]
         assert ledger.active == sum(task.slot or self.is_offered(task.ordinal) for task in ledger.tasks)
         for family in ledger.cast.families.values():
-            assert family.active == sum(ledger.tasks[o].slot or self.is_offered(o) for o in family.members)
+            mine = [o for o in family.members if not ledger.tasks[o].undoing]
+            assert family.active == sum(ledger.tasks[o].slot or self.is_offered(o) for o in mine)
 
     def is_offered(self, ordinal: int) -> bool:
         task = self.plan.ledger.tasks[ordinal]
-        return task.state is TaskState.READY and not task.queued
+        undo = task.undoing and not task.slot and task.due_us is None
+        return undo or (task.state is TaskState.READY and not task.queued)
 
     def check_launch(self, ordinal: int, attempt: int) -> None:
         """Judged from committed rows only."""
@@ -263,6 +269,9 @@ class World:
         assert instance is not None
         spec = self.spec_of(row)
         assert row.added_by >= 0, "what is out never starts"
+        if row.state is TaskState.COMPENSATING:
+            self.check_undo(row, attempt)
+            return
         assert row.attempt == attempt, "the offer of this attempt is committed"
         assert row.state in (TaskState.READY, TaskState.RUNNING)
         if spec.at_most_once or row.suspect:
@@ -285,6 +294,19 @@ class World:
         self.launched[key] = self.launched.get(key, 0) + 1
         if spec.at_most_once:
             assert self.launched[key] == 1, "at most once in a run"
+
+    def owed(self) -> list[TaskRow]:
+        """What has been done and not undone, as committed rows have it."""
+        rows = [row for row in self.committed.tasks.values() if row.added_by >= 0 and row.body_seq]
+        owing = (TaskState.SUCCESS, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED)
+        return [row for row in rows if row.state in owing and self.spec_of(row).compensation is not None]
+
+    def check_undo(self, row: TaskRow, attempt: int) -> None:
+        assert self.committed.instance is not None
+        assert self.committed.instance.phase is Phase.COMP
+        assert (row.attempt, row.due_us) == (attempt, None), "its intent is committed"
+        assert not self.bodies, "nothing runs beside it"
+        assert all(other.body_seq < row.body_seq for other in self.owed()), "what was done last is undone first"
 
     def spec_of(self, row: TaskRow) -> TaskSpec:
         if row.spec is None:
@@ -390,6 +412,8 @@ class World:
 
     def act(self, ordinal: int) -> Act:
         task = self.plan.ledger.tasks[ordinal]
+        if task.undoing:
+            return undo_act(self.plan.ledger.cast.names[ordinal], task.tries)
         if ordinal < len(self.shape.names):
             return self.story.act(ordinal, task.tries)
         return added_act(self.plan.ledger.cast.names[ordinal], task.tries)
@@ -444,7 +468,7 @@ class World:
             case 3 | 4 | 5 | 6 | 7:
                 return Resume(CommandId(f"resume{number}"))
             case 8:
-                return Cancel(CommandId(f"cancel{number}"))
+                return Cancel(CommandId(f"cancel{number}"), compensate=self.rng.random() < 0.5)
             case _:
                 scope = self.rng.choice(list(RetryScope))
                 names = [*self.shape.names, *(row.name for row in self.committed.tasks.values() if row.spec)]
@@ -484,11 +508,15 @@ class World:
         states = [self.committed.state_of(ordinal) for ordinal in range(len(self.shape.names))]
         for row in self.committed.tasks.values():
             self.check_family(row)
+        final = self.committed.instance.final if self.committed.instance is not None else None
+        if final in (InstanceState.COMPENSATED, InstanceState.COMPENSATION_FAILED, InstanceState.FAILED):
+            assert not self.owed(), "all that was done has been undone, or could not be"
         lost = any(
             row.error is not None and b'"lost"' in row.error for row in self.committed.tasks.values() if row.error
         )
         timed = self.shape.timeout_us is not None
-        if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost):
+        undone = any(row.attempt and row.state in _UNDONE for row in self.committed.tasks.values())
+        if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost or undone):
             assert states == expected_states(self.story)
 
     def check_family(self, parent: TaskRow) -> None:
@@ -498,7 +526,7 @@ class World:
         bad = [row for row in children if kind(self.spec_of(row), row.state) == "bad"]
         spec = self.spec_of(parent)
         tolerance = self.shape.tolerance if spec.tolerance is None else spec.tolerance
-        if parent.state is TaskState.SUCCESS:
+        if parent.state is TaskState.SUCCESS and not any(row.state in _UNDONE for row in children):
             assert parent.body_seq
             assert len(bad) <= tolerance * len(children)
             assert all(row.added_by in (0, parent.attempt) for row in children), "the set is that of the attempt"

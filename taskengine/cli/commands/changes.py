@@ -34,6 +34,7 @@ def pause_command(context: click.Context, /, prefix: str, **options: Any) -> Non
 @click.command("cancel", short_help="end an instance")
 @id_argument
 @click.option("--reason", default="", metavar="TEXT", help="Is kept with the instance.")
+@click.option("--compensate", is_flag=True, help="Undo then what its tasks have done.")
 @target_options
 @output_options
 @click.pass_context
@@ -42,6 +43,7 @@ def cancel_command(context: click.Context, /, prefix: str, **options: Any) -> No
 
     \b
     taskengine instance cancel 0192f3c1 --reason "wrong date"
+    taskengine instance cancel 0192f3c1 --compensate
     """
     from taskengine.cli.verbs import changing
 

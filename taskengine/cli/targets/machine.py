@@ -224,11 +224,16 @@ class Machine:
 
         return self._change(instance_id, change)
 
-    def cancel(self, instance_id: str, reason: str) -> InstanceDetail:
-        async def change(engine: Engine, known: InstanceId) -> None:
-            await engine.cancel_instance(known, reason)
+    def cancel(self, instance_id: str, reason: str, *, compensate: bool, quiet: bool) -> InstanceDetail:
+        """To compensate is work, which is done here."""
 
-        return self._change(instance_id, change)
+        async def change(engine: Engine, known: InstanceId) -> None:
+            await engine.cancel_instance(known, reason, compensate=compensate)
+
+        if not compensate:
+            return self._change(instance_id, change)
+        ended = self._go_on(instance_id, EngineOptions(), change, quiet=quiet)
+        return self.detail(instance_id) if ended.detail is None else ended.detail
 
     def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended:
         """One that was only cut short is going on as soon as the engine starts. Raises Conflict for an ended one."""

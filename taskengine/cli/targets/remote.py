@@ -198,8 +198,8 @@ class Remote:
         self._client.pause(instance_id, now=now)
         return self.detail(instance_id)
 
-    def cancel(self, instance_id: str, reason: str) -> InstanceDetail:
-        self._client.cancel(instance_id, reason=reason)
+    def cancel(self, instance_id: str, reason: str, *, compensate: bool, quiet: bool) -> InstanceDetail:
+        self._client.cancel(instance_id, reason=reason, compensate=compensate)
         return self.detail(instance_id)
 
     def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended:

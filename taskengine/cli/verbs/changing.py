@@ -22,10 +22,13 @@ def pause(ambient: Ambient | None, prefix: str, *, now: bool, where: Where, outp
         output.hint(f"Go on with it:  taskengine instance resume {instance_id}{target.flags}")
 
 
-def cancel(ambient: Ambient | None, prefix: str, *, reason: str, where: Where, output: Output) -> None:
+def cancel(
+    ambient: Ambient | None, prefix: str, *, reason: str, compensate: bool, where: Where, output: Output
+) -> None:
     ambient = ambient or Ambient()
     with choose_for(where, prefix, ambient) as (target, instance_id):
-        show_detail(target.cancel(instance_id, reason), output.form or Format.TABLE, ambient.clock)
+        detail = target.cancel(instance_id, reason, compensate=compensate, quiet=output.quiet)
+        show_detail(detail, output.form or Format.TABLE, ambient.clock)
 
 
 def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, where: Where, output: Output) -> int:

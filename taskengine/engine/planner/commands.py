@@ -95,10 +95,17 @@ def _resume(plan: Plan, now_us: Micros) -> bool | str:
 
 def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool | str:
     ledger = plan.ledger
+    if ledger.phase is Phase.CANCEL and command.compensate and not ledger.compensate_asked:
+        ledger.compensate_asked = True
+        ledger.touch_instance("what was done is to be undone")
+        return True
     if ledger.phase is Phase.CANCEL or ledger.final is InstanceState.CANCELLED:
+        return False
+    if ledger.phase is Phase.COMP and ledger.verdict is Verdict.CANCELLED:
         return False
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
         return f"the instance is {ledger.state}; it cannot be cancelled any more"
+    ledger.compensate_asked = command.compensate
     ledger.give_verdict(Verdict.CANCELLED, command.reason or "cancelled by request")
     plan.enter_cancel(PhaseMove.CANCEL, now_us)
     return True
@@ -115,6 +122,11 @@ def _retry(plan: Plan, command: Retry, now_us: Micros) -> bool | str:
         return f"the instance has no task {command.task!r}"
     if command.scope is not RetryScope.FAILED and _is_provisional(plan, command.task):
         return f"task {command.task!r} runs after the body of its parent has succeeded; retry the parent"
+    if command.scope is not RetryScope.FAILED and ledger.final in _UNDONE:
+        return f"the instance is {ledger.final}: what the task needs has been undone; retry the whole instance"
+    if ledger.final is InstanceState.COMPENSATION_FAILED:
+        _undo_again(plan, now_us)
+        return True
     if command.scope is RetryScope.FAILED and ledger.final is InstanceState.SUCCESS:
         return "nothing has failed; name a task to run it again"
     _begin_run(plan, _again(plan, command), now_us)
@@ -126,6 +138,19 @@ def _is_provisional(plan: Plan, name: str) -> bool:
     return any(not plan.ledger.tasks[ancestor].body_seq for ancestor in cast.above(cast.ordinals[name]))
 
 
+def _undo_again(plan: Plan, now_us: Micros) -> None:
+    """The compensations that failed are owed once more. In rows, so that a crash does not forget them."""
+    ledger = plan.ledger
+    plan.drop_queues()
+    for task in ledger.tasks:
+        if task.state is TaskState.COMPENSATION_FAILED:
+            ledger.keep_attempt(task, Outcome.FAIL, task.finished_us or now_us, _last_failure(task))
+            ledger.move(task, TaskMove.OWE_AGAIN, now_us)
+    ledger.run += 1
+    ledger.final, ledger.finished_us = None, None
+    ledger.step(PhaseMove.REPAIR, "retry of what was not undone")
+
+
 def _release_quarantine(plan: Plan) -> None:
     ledger = plan.ledger
     for task in ledger.tasks:
@@ -135,6 +160,9 @@ def _release_quarantine(plan: Plan) -> None:
     plan.acquit()
     ledger.hold = Hold.NONE
     ledger.touch_instance("released from quarantine")
+
+
+_UNDONE: Final = (InstanceState.COMPENSATED, InstanceState.COMPENSATION_FAILED)
 
 
 class _Again(msgspec.Struct, frozen=True):
@@ -163,6 +191,8 @@ def _failed_and_stopped(plan: Plan) -> _Again:
     """
     ledger, cast = plan.ledger, plan.ledger.cast
     again = _Again(set(), set())
+    if ledger.final is InstanceState.COMPENSATED:
+        return _undone_and_bad(plan)
     for task in ledger.tasks:
         if not plan.counts_as_bad(task):
             continue
@@ -181,6 +211,19 @@ def _failed_and_stopped(plan: Plan) -> _Again:
                 stack.append(ordinal)
     again.reopened.difference_update(again.bodies)
     return again
+
+
+def _undone_and_bad(plan: Plan) -> _Again:
+    """And everything below them, also below the parents of such sub-tasks."""
+    ledger, cast = plan.ledger, plan.ledger.cast
+    first = {
+        task.ordinal
+        for task in ledger.tasks
+        if not task.out and (task.state is TaskState.COMPENSATED or plan.counts_as_bad(task))
+    }
+    ancestors = {ancestor for ordinal in first for ancestor in cast.above(ordinal)} - first
+    bodies = cast.below(first | {after for ancestor in ancestors for after in cast.dependents[ancestor]})
+    return _Again(bodies, ancestors - bodies)
 
 
 def _counts(plan: Plan, parent: Task) -> bool:
@@ -202,7 +245,8 @@ def _begin_run(plan: Plan, again: _Again, now_us: Micros) -> None:
             _reset(plan, ledger.tasks[ordinal], now_us)
     ledger.run += 1
     ledger.verdict, ledger.final, ledger.error = Verdict.NONE, None, ""
-    ledger.hard, ledger.finished_us = False, None
+    ledger.hard = ledger.compensate_asked = False
+    ledger.finished_us = None
     ledger.step(PhaseMove.RERUN, "retry")
     plan.set_deadline(now_us)
     ledger.recount()

@@ -78,6 +78,11 @@ def on_start(plan: Plan, now_us: Micros) -> None:
 def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:
     ledger = plan.ledger
     task = ledger.tasks[message.ordinal]
+    if task.undoing and task.attempt == message.attempt and not task.slot and task.due_us is None:
+        task.slot = True
+        task.started_us = now_us
+        plan.launches.append(Launch(message.ordinal, message.attempt))  # its intent is committed
+        return
     if task.state is not TaskState.READY or task.attempt != message.attempt or task.queued:
         plan.stale += 1
         plan.effects.append(Decline(message.ordinal, message.attempt))

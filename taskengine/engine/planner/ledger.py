@@ -145,6 +145,11 @@ class Task:
         return self.state is TaskState.WAITING and self.park is ParkKind.SUBS
 
     @property
+    def undoing(self) -> bool:
+        """What it was granted a slot for is its compensation."""
+        return self.state is TaskState.COMPENSATING
+
+    @property
     def out(self) -> bool:
         return self.added_by < 0
 
@@ -168,6 +173,7 @@ class Ledger:
         self.verdict = row.verdict
         self.final: InstanceState | None = row.final
         self.hard = row.hard
+        self.compensate_asked = row.compensate_asked
         self.deadline_us = row.deadline_us
         self.deadline_left_us = row.deadline_left_us
         self.started_us = row.started_us
@@ -418,6 +424,7 @@ class Ledger:
             verdict=self.verdict,
             final=self.final,
             hard=self.hard,
+            compensate_asked=self.compensate_asked,
             deadline_us=self.deadline_us,
             deadline_left_us=self.deadline_left_us,
             started_us=self.started_us,

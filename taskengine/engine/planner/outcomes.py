@@ -19,6 +19,9 @@ STOPPED = TaskFailure(
 )
 
 
+_NO_WAIT = TaskFailure(type="InvalidInput", message="a compensation cannot wait without a slot", retryable=False)
+
+
 def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
     """A report counts only if its attempt is the current one and still holds its slot."""
     task = plan.ledger.tasks[message.ordinal]
@@ -26,6 +29,9 @@ def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
         plan.stale += 1
         return
     plan.leave_slot(task)
+    if task.undoing:
+        on_undone(plan, task, message, now_us)
+        return
     if message.started_us is not None:
         task.started_us = message.started_us
     match message.outcome:
@@ -47,6 +53,8 @@ def on_task_due(plan: Plan, message: TaskDue, now_us: Micros) -> None:
     task = plan.ledger.tasks[message.ordinal]
     if task.attempt != message.attempt or task.due_us is None or task.due_us > now_us or task.queued:
         plan.stale += 1
+    elif task.undoing:
+        plan.offer_undo(task)
     elif task.state is TaskState.RETRYING:
         plan.make_eligible(task, now_us)
     elif task.state is TaskState.WAITING and task.park is ParkKind.SLEEP:
@@ -136,6 +144,32 @@ def _cancel(plan: Plan, task: Task, now_us: Micros) -> None:
 def _keep_error(task: Task, failure: TaskFailure | None) -> None:
     if failure is not None:
         task.error = encode_failure(failure)
+
+
+def on_undone(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+    """An attempt at a compensation has ended. The next one begins in the same decision, or this one is tried again."""
+    ledger = plan.ledger
+    match message.outcome:
+        case Outcome.OK | Outcome.SKIP:
+            ledger.move(task, TaskMove.UNDONE, now_us)
+            return
+        case Outcome.INTERRUPTED | Outcome.LOST:
+            ledger.keep_attempt(task, Outcome.INTERRUPTED, now_us, message.error)
+            plan.offer_undo(task)
+            return
+    failure = message.error or _NO_WAIT
+    task.tries += 1
+    undo = ledger.cast.specs[task.ordinal].compensation
+    policy = (undo.retry if undo is not None else None) or message.retry
+    _keep_error(task, failure)
+    if policy is not None and may_retry(policy, task.tries, failure):
+        ledger.keep_attempt(task, message.outcome, now_us, failure)
+        seed = f"{ledger.id}/{task.ordinal}/{task.attempt}"
+        task.due_us = Micros(now_us + delay_us(policy, task.tries, failure, seed))
+        ledger.touch(task)
+        plan.arm(task)
+        return
+    ledger.move(task, TaskMove.UNDO_FAILED, now_us, _reason(failure))
 
 
 def _reason(failure: TaskFailure | None) -> str:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
+import msgspec
+
 from taskengine.clock import Micros
 from taskengine.engine.planner.cast import TOP, Family
 from taskengine.engine.planner.effects import (
@@ -25,7 +27,7 @@ from taskengine.engine.planner.shape import Shape
 from taskengine.engine.planner.trigger import TriggerVerdict, judge
 from taskengine.model.definition import OnFailure
 from taskengine.model.ids import Ordinal
-from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskFailure, TaskRow, Verdict
+from taskengine.model.records import CommandRow, Decision, InstanceRow, Outcome, TaskFailure, TaskRow, Verdict
 from taskengine.model.states import (
     TASK_BAD,
     Hold,
@@ -36,7 +38,7 @@ from taskengine.model.states import (
     TaskState,
 )
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "is_owed"]
 
 _FINAL_BY_VERDICT = {
     Verdict.SUCCESS: InstanceState.SUCCESS,
@@ -49,6 +51,22 @@ _FINAL_BY_VERDICT = {
 _END_WITH_PARENT = {TaskState.CANCELLED: TaskMove.CANCEL, TaskState.SKIPPED: TaskMove.TRIGGER_SKIP}
 _ROUNDING = 1e-9
 _NAMED = 5
+_NOT_UNDONE = "; not undone: "
+
+
+_OWING = frozenset({TaskState.SUCCESS, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED})
+
+
+def is_owed(ledger: Ledger, task: Task) -> bool:
+    """Its body has succeeded, whatever became of the task, and its effect is there. What only spreads has none."""
+    spec = ledger.cast.specs[task.ordinal]
+    return (
+        task.body_seq > 0
+        and spec.compensation is not None
+        and spec.for_each is msgspec.UNSET
+        and task.state in _OWING
+        and not task.out
+    )
 
 
 class Plan:
@@ -72,6 +90,7 @@ class Plan:
         self._suspects: deque[int] = deque()
         self._suspects_active = 0
         self.one_suspect_at_a_time = False
+        self.owed: list[Task] | None = None  # what is still to be undone, the next one last; None: not known
 
     @classmethod
     def new(cls, shape: Shape, row: InstanceRow, *, agenda_limit: int = 256, max_recoveries: int = 5) -> "Plan":
@@ -227,6 +246,7 @@ class Plan:
             task.queued = False
         for family in self.ledger.cast.families.values():
             family.held.clear()
+        self.owed = None
 
     # -- the agenda --------------------------------------------------------------------------------------------
 
@@ -336,7 +356,7 @@ class Plan:
     def _leave_place(self, task: Task) -> None:
         """One may be active in its place, of the instance and of its siblings."""
         self.ledger.active -= 1
-        if task.parent != TOP:
+        if task.parent != TOP and not task.undoing:
             family = self.ledger.cast.families[task.parent]
             family.active -= 1
             self._wake(family)
@@ -448,13 +468,69 @@ class Plan:
             return
         if ledger.verdict is Verdict.NONE:
             self._judge_instance()
-        ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
+        if ledger.phase is Phase.COMP or self._owes():
+            if ledger.held or self.undo_next(now_us):
+                return
+            ledger.final = self._undone()
+        else:
+            ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
         ledger.hold = Hold.NONE
         ledger.deadline_us = ledger.deadline_left_us = None
         ledger.finished_us = now_us
         ledger.step(PhaseMove.FINISH, ledger.error)
         self.drop_queues()
         self.effects.append(Ended(ledger.final, ledger.run))
+
+    # -- the saga ----------------------------------------------------------------------------------------------
+
+    def _owes(self) -> bool:
+        """Whether the end that this instance has come to asks for compensation, and something is to be undone."""
+        ledger = self.ledger
+        asked = ledger.verdict in (Verdict.FAILED, Verdict.TIMED_OUT) or (
+            ledger.verdict is Verdict.CANCELLED and ledger.compensate_asked
+        )
+        return asked and any(is_owed(ledger, task) for task in ledger.tasks)
+
+    def undo_next(self, now_us: Micros) -> bool:
+        """Begin the next compensation: of what succeeded last. False: there is none left."""
+        ledger = self.ledger
+        if ledger.phase is not Phase.COMP:
+            ledger.hold = Hold.NONE
+            ledger.deadline_us = ledger.deadline_left_us = None
+            ledger.step(PhaseMove.COMPENSATE, ledger.error)
+        if self.owed is None:
+            owed = [task for task in ledger.tasks if is_owed(ledger, task)]
+            self.owed = sorted(owed, key=lambda task: task.body_seq)
+        while self.owed:
+            task = self.owed.pop()
+            if is_owed(ledger, task):
+                outcome = Outcome.OK if task.state is TaskState.SUCCESS else Outcome.FAIL
+                ledger.keep_attempt(task, outcome, task.finished_us or now_us, None)
+                task.tries = task.losses = 0
+                task.suspect = False
+                ledger.move(task, TaskMove.COMPENSATE, now_us)
+                self.offer_undo(task)
+                return True
+        return False
+
+    def offer_undo(self, task: Task) -> None:
+        """Ask for a slot for (another) attempt at its compensation; that it will run is committed first."""
+        task.attempt += 1
+        task.due_us = task.started_us = None
+        self.ledger.active += 1
+        self.ledger.touch(task)
+        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt))
+
+    def _undone(self) -> InstanceState:
+        ledger = self.ledger
+        failed = [task for task in ledger.tasks if task.state is TaskState.COMPENSATION_FAILED]
+        ledger.error = ledger.error.partition(_NOT_UNDONE)[0]
+        if not failed:
+            return InstanceState.COMPENSATED
+        names = ", ".join(repr(ledger.cast.names[task.ordinal]) for task in failed[:_NAMED])
+        more = f" and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
+        ledger.error = f"{ledger.error}{_NOT_UNDONE}{names}{more}"
+        return InstanceState.COMPENSATION_FAILED
 
     def _judge_instance(self) -> None:
         """Nothing went wrong in this run. A retry of single tasks may have left others as an earlier run ended them."""

@@ -90,5 +90,9 @@ def _take_up(plan: Plan, task: Task, now_us: Micros) -> None:
             plan.make_eligible(task, now_us)
         case TaskState.RETRYING | TaskState.WAITING if task.due_us is not None:
             plan.arm(task)
+        case TaskState.COMPENSATING if task.due_us is not None:
+            plan.arm(task)
+        case TaskState.COMPENSATING:
+            plan.offer_undo(task)  # whatever its attempt had done by then
         case _:
             pass

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.definition import json_schema, read_json, read_yaml, to_json
-from taskengine.definition.decode import PARAM_KEYS, RETENTION_KEYS, RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
+from taskengine.definition.decode import (
+    COMPENSATION_KEYS,
+    PARAM_KEYS,
+    RETENTION_KEYS,
+    RETRY_KEYS,
+    TASK_KEYS,
+    WORKFLOW_KEYS,
+)
 from taskengine.definition.later import LATER_TASK, LATER_WORKFLOW
 from taskengine.errors import InvalidDefinition
 
@@ -173,7 +180,8 @@ def test_both_refuse(value: Any) -> None:
 
 def test_the_notes_are_of_keys_that_exist_and_every_key_has_one() -> None:
     schema = json_schema()
-    parts = (schema, *(schema["$defs"][name] for name in ("task", "retry", "retention", "param")))
-    for part, table in zip(parts, (WORKFLOW_KEYS, TASK_KEYS, RETRY_KEYS, RETENTION_KEYS, PARAM_KEYS), strict=True):
+    parts = (schema, *(schema["$defs"][name] for name in ("task", "retry", "compensation", "retention", "param")))
+    tables = (WORKFLOW_KEYS, TASK_KEYS, RETRY_KEYS, COMPENSATION_KEYS, RETENTION_KEYS, PARAM_KEYS)
+    for part, table in zip(parts, tables, strict=True):
         assert set(part["properties"]) == set(table)
         assert all(each["description"] for each in part["properties"].values())
