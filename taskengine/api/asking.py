@@ -32,6 +32,7 @@ __all__ = [
 WorkflowIdPath = Annotated[str, PathParameter(max_length=400, description="The workflow's id, percent-encoded UTF-8.")]
 InstanceIdPath = Annotated[str, PathParameter(max_length=200, description="The whole id of the instance.")]
 TaskNamePath = Annotated[str, PathParameter(max_length=400, description="The task's name, percent-encoded UTF-8.")]
+SignalPath = Annotated[str, PathParameter(max_length=400, description="The signal's name, percent-encoded UTF-8.")]
 Key = Annotated[
     str | None,
     HeaderParameter(

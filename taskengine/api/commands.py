@@ -6,7 +6,7 @@ import msgspec
 from litestar import post
 from litestar.params import RawBody
 
-from taskengine.api.asking import InstanceIdPath, Key, command_id
+from taskengine.api.asking import InstanceIdPath, Key, SignalPath, command_id
 from taskengine.api.describing import also, describe_body, problems
 from taskengine.api.parts import Asker, Parts
 from taskengine.api.replies import Reply, decode_body
@@ -23,6 +23,7 @@ from taskengine.wire import (
     PauseRequest,
     ResumeRequest,
     RetryRequest,
+    SignalRequest,
 )
 
 __all__ = ["ROUTES"]
@@ -31,6 +32,7 @@ _PAUSE: Final = msgspec.json.Decoder(PauseRequest)
 _RESUME: Final = msgspec.json.Decoder(ResumeRequest)
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
 _RETRY: Final = msgspec.json.Decoder(RetryRequest)
+_SIGNAL: Final = msgspec.json.Decoder(SignalRequest)
 _ADD: Final = msgspec.json.Decoder(AddTasksRequest)
 _MAX_REASON: Final = 1000
 
@@ -156,8 +158,40 @@ async def add_tasks(
     return Reply(Envelope(data=AddTasksReply(added=added)))
 
 
+@post(
+    "/api/v1/instances/{instance_id:str}/signals/{signal_name:str}",
+    status_code=202,
+    opt={"scope": "operate"},
+    operation_class=describe_body(SignalRequest, {"payload": {"approved": True, "comment": "checked"}}),
+    responses=problems(400, 404, 409, 503),
+    tags=["instances"],
+    summary="Signal",
+)
+async def signal_instance(
+    instance_id: InstanceIdPath,
+    signal_name: SignalPath,
+    body: RawBody,
+    parts: Parts,
+    principal: Asker,
+    idempotency_key: Key = None,
+) -> Told:
+    """Send a signal to a task that waits for it, or will: it is kept until one does. Committed with the answer.
+
+    404: no task of the workflow waits for this name; 409: the instance has ended, or ends.
+    """
+    asked = decode_body(_SIGNAL, body)
+    view = await parts.engine.signal_instance(
+        instance_id,
+        composed(signal_name),
+        asked.payload,
+        by=principal.name,
+        command_id=command_id(principal, f"signal {signal_name}", instance_id, idempotency_key),
+    )
+    return Reply(Envelope(data=instance_body(view)), 202)
+
+
 def _told(view: Commanded) -> Told:
     return Reply(Envelope(data=instance_body(view)), 202 if view.changed else 200)
 
 
-ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance, add_tasks]
+ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance, add_tasks, signal_instance]

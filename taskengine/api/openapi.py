@@ -77,7 +77,7 @@ _HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
 
 _OF_INSTANCE: Final = (
     *("get_instance", "list_tasks", "list_events", "get_logs"),
-    *("pause_instance", "resume_instance", "cancel_instance", "retry_instance", "add_tasks"),
+    *("pause_instance", "resume_instance", "cancel_instance", "retry_instance", "add_tasks", "signal_instance"),
 )
 _OF_WORKFLOW: Final = (
     "get_workflow",

@@ -118,6 +118,7 @@ class Client:
     cancel = _verb(verbs.cancel)
     retry = _verb(verbs.retry)
     add_tasks = _verb(verbs.add_tasks)
+    signal = _verb(verbs.signal)
     logs = _verb(verbs.logs)
     events = _verb(verbs.events)
     functions = _verb(verbs.functions)

@@ -26,6 +26,7 @@ from taskengine.wire.instances import (
     LogLine,
     PauseRequest,
     RetryRequest,
+    SignalRequest,
     TaskBody,
 )
 from taskengine.wire.system import (
@@ -79,6 +80,7 @@ __all__ = [
     "retry",
     "revoke_token",
     "rotate_token",
+    "signal",
     "status",
     "task",
     "tasks",
@@ -313,6 +315,24 @@ def cancel(instance_id: str, *, reason: str = "", compensate: bool = False) -> F
 def retry(instance_id: str, *, from_task: str | None = None, only_task: str | None = None) -> Flow[InstanceBody]:
     """Run again what failed, or one task with all below it, or only that task. Raises NotFound, Conflict."""
     return ask(_command(instance_id, "retry", RetryRequest(from_task=from_task, only_task=only_task)))
+
+
+def signal(instance_id: str, name: str, payload: Any = None, *, idempotency_key: str = "") -> Flow[InstanceBody]:
+    """Send a signal to a task that waits for it, or will; for an approval `{"approved": True, "comment": "…"}`.
+
+    Raises InvalidInput, NotFound (also for a name that nobody waits for), Conflict, TooManyRequests.
+    """
+    return ask(
+        Call(
+            method="POST",
+            path=api_path("instances", instance_id, "signals", name),
+            body=encode(SignalRequest(payload=payload)),
+            content_type=JSON,
+            decode=_INSTANCE,
+            scope="operate",
+            key=_checked_key(idempotency_key),
+        )
+    )
 
 
 def add_tasks(

@@ -65,6 +65,29 @@ class TaskBuilder(_Builder):
         """Wait instead of running a job. Holds no worker."""
         return self._say("sleep", span)
 
+    def with_wait_for(
+        self,
+        signal: str = "",
+        *,
+        timeout: Span | None = None,
+        on_timeout: str = "fail",
+        approval: bool = False,
+        schema: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Wait for a signal (default: of the task's name), or an approval, instead of running a job."""
+        said: dict[str, object] = {"signal": signal} if signal else {}
+        if isinstance(timeout, timedelta):
+            timeout = format_duration(timeout // timedelta(microseconds=1))
+        for key, value, unsaid in (
+            ("timeout", timeout, None),
+            ("on_timeout", on_timeout, "fail"),
+            ("approval", approval, False),
+            ("schema", None if schema is None else dict(schema), None),
+        ):
+            if value != unsaid:
+                said[key] = value
+        return self._say("wait_for", said)
+
     def with_timeout(self, span: Span) -> Self:
         """How long one attempt may take."""
         return self._say("timeout", span)

@@ -20,10 +20,13 @@ from taskengine.model.names import name_fault
 from taskengine.model.params import spec_faults
 from taskengine.model.shape import Path
 from taskengine.model.spelling import quoted
+from taskengine.model.waits import WAIT_JOB, WAIT_PARAMS
 
 __all__ = ["BUILTIN_JOBS", "check_task", "check_workflow"]
 
-BUILTIN_JOBS: Final = frozenset({"fail", "http_request", "log", "noop", "shell_command", "sleep", "transform"})
+BUILTIN_JOBS: Final = frozenset(
+    {"fail", "http_request", "log", "noop", "shell_command", "sleep", "transform", "wait_for"}
+)
 """Jobs that come with the engine, whether or not they are enabled where a definition is read."""
 
 _JOB_NAME: Final = re.compile(r"[^\W\d]\w*(?:[.-]\w+)*")
@@ -133,6 +136,8 @@ class _Judge:
             self._say((*path, "trigger"), f"`{task.trigger}` can never be met without dependencies")
         self._bindings(task, path)
         self._sub_tasks(task, path)
+        if task.job == WAIT_JOB:
+            self._wait(task, path)
         if (undo := task.compensation) is not None:
             where = (*path, "compensation")
             self._job(undo.job, (*where, "job"), jobs)
@@ -158,6 +163,37 @@ class _Judge:
             self._say((*path, "for_each"), "a sleep is not repeated for each item; give the task a job")
         if task.at_most_once:
             self._say((*path, "at_most_once"), "`at_most_once` is not supported yet together with `for_each`")
+
+    def _wait(self, task: TaskSpec, path: Path) -> None:
+        if task.retry is not None or task.for_each is not msgspec.UNSET or task.compensation is not None:
+            self._say(path, "a task that waits for a signal has neither `retry` nor `for_each` nor `compensation`")
+        for key, value in task.params.items():
+            if key not in WAIT_PARAMS:
+                self._say(
+                    (*path, "params", key), f"`wait_for` has no {quoted(key)}{self._findings.suggest(key, WAIT_PARAMS)}"
+                )
+            elif key != "timeout" and isinstance(value, str) and has_expression(value):
+                self._say((*path, "params", key), f"`{key}` of `wait_for` is no expression: who sends must know it")
+        if task.params.get("on_timeout", "fail") not in ("fail", "continue"):
+            self._say((*path, "params", "on_timeout"), "`on_timeout` is `fail` or `continue`")
+        name = task.params.get("signal", "")
+        if not isinstance(name, str) or (name and name_fault(name)):
+            self._say((*path, "params", "signal"), f"{quoted(str(name))} is no name of a signal")
+        self._schema(task.params.get("schema"), task.params.get("approval") is True, (*path, "params", "schema"))
+
+    def _schema(self, schema: Any, approval: bool, path: Path) -> None:
+        if schema is None:
+            return
+        if approval:
+            self._say(path, "an approval has no `schema`: it is a yes or a no")
+            return
+        try:
+            specs = msgspec.convert(schema, dict[str, ParamSpec])
+        except msgspec.ValidationError as error:
+            self._say(path, f"a schema declares what a payload has, as `params` does: {error}")
+            return
+        for name, spec in specs.items():
+            self._param((*path, name), name, spec)
 
     def _job(self, job: str, path: Path, jobs: Collection[str] | None) -> None:
         shape = _JOB_PATH if ":" in job else _JOB_NAME

@@ -29,6 +29,7 @@ from taskengine.model.ids import WorkflowId
 from taskengine.model.names import composed
 from taskengine.model.params import type_of
 from taskengine.model.shape import Path, kind_of
+from taskengine.model.waits import WAIT_JOB
 
 __all__ = [
     "COMPENSATION_KEYS",
@@ -37,6 +38,7 @@ __all__ = [
     "RETRY_KEYS",
     "SLEEP_JOB",
     "TASK_KEYS",
+    "WAIT_KEYS",
     "WORKFLOW_KEYS",
     "compensation",
     "decode_task",
@@ -49,6 +51,7 @@ __all__ = [
     "retry_policy",
     "sleep_span",
     "task_list",
+    "wait_params",
     "when_condition",
     "workflow_id",
 ]
@@ -105,8 +108,10 @@ def decode_task(value: Any, path: Path, findings: Findings) -> TaskSpec:
         findings.report((*path, "name"), "the task has no `name`")
     if SLEEP_JOB in value:
         _expand_sleep(value, made, path, findings)
+    elif WAIT_JOB in value:
+        _expand_wait(value, made, path, findings)
     elif "job" not in value:
-        findings.report((*path, "job"), "the task has neither a `job` nor a `sleep`")
+        findings.report((*path, "job"), "the task has neither a `job` nor a `sleep` nor a `wait_for`")
     elif made.get("job") == SLEEP_JOB:
         _settle_duration(made.get("params", {}), path, findings)
     made.setdefault("name", "")
@@ -125,6 +130,29 @@ def _expand_sleep(value: dict[str, Any], made: dict[str, Any], path: Path, findi
     findings.moved((*path, "params", "duration"), (*path, SLEEP_JOB))
     made["job"] = SLEEP_JOB
     made["params"] = {} if pause is UNSET else {"duration": pause}
+
+
+def _expand_wait(value: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> None:
+    """`wait_for: {...}` is short for the job `wait_for` with these params, a name for `{signal: name}`."""
+    for key in ("job", "params"):
+        if key in value:
+            findings.add(Finding((*path, key), f"`{key}` and `wait_for` exclude each other", on_key=True))
+    findings.moved((*path, "job"), (*path, WAIT_JOB))
+    findings.moved((*path, "params"), (*path, WAIT_JOB))
+    for key in WAIT_KEYS:
+        findings.moved((*path, "params", key), (*path, WAIT_JOB, key))
+    said = made.pop(WAIT_JOB, UNSET)
+    made["job"] = WAIT_JOB
+    made["params"] = {} if said is UNSET else said
+
+
+def wait_params(value: Any, path: Path, findings: Findings) -> dict[str, Any] | UnsetType:
+    if isinstance(value, str):
+        return {"signal": value}
+    if not isinstance(value, dict):
+        findings.report(path, f"expected the name of a signal or a mapping, got {kind_of(value)}")
+        return UNSET
+    return fields(WAIT_KEYS, _NOTHING, value, path, findings)
 
 
 def _settle_duration(params: dict[str, Any], path: Path, findings: Findings) -> None:
@@ -254,6 +282,13 @@ COMPENSATION_KEYS: Final[Table] = {
     **_same_names(Compensation, job=convert.text, params=convert.json_mapping, retry=retry_policy),
     "timeout": ("timeout_us", convert.duration),
 }
+WAIT_KEYS: Final[Table] = {
+    "signal": ("signal", convert.name),
+    "timeout": ("timeout", sleep_span),
+    "on_timeout": ("on_timeout", convert.text),
+    "approval": ("approval", convert.flag),
+    "schema": ("schema", convert.json_mapping),
+}
 PARAM_KEYS: Final[Table] = _same_names(
     ParamSpec,
     type=convert.text,
@@ -289,6 +324,7 @@ TASK_KEYS: Final[Table] = {
     ),
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),
+    WAIT_JOB: (WAIT_JOB, wait_params),
 }
 WORKFLOW_KEYS: Final[Table] = {
     **_same_names(

@@ -14,6 +14,7 @@ from taskengine.definition.scalars import looks_typed
 from taskengine.model.definition import Compensation, ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
 from taskengine.model.durations import format_duration
 from taskengine.model.params import type_of
+from taskengine.model.waits import WAIT_JOB
 
 __all__ = ["task_shape", "to_json", "to_mermaid", "to_yaml", "workflow_shape"]
 
@@ -78,6 +79,10 @@ def task_shape(task: TaskSpec) -> dict[str, Any]:
     if task.job == SLEEP_JOB and list(task.params) == ["duration"]:
         del shape["job"], shape["params"]
         shape["sleep"] = task.params["duration"]
+    if task.job == WAIT_JOB:
+        del shape["job"]
+        said = shape.pop("params", {})
+        shape["wait_for"] = said["signal"] if list(said) == ["signal"] else said
     if task.timeout_us is not None:
         shape["timeout"] = format_duration(task.timeout_us)
     if task.retry is not None:

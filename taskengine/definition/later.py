@@ -27,7 +27,6 @@ LATER_TASK: Final = frozenset(
         "pool",
         "priority",
         "template",
-        "wait_for",
         "workflow",
     }
 )
@@ -51,7 +50,6 @@ LATER_BUILDER: Final = frozenset(
         "with_schedule",
         "with_streaming_mode",
         "with_template",
-        "with_wait_for",
         "with_workflow",
     }
 )

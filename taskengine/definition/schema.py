@@ -39,6 +39,7 @@ _KINDS: Final[Mapping[Convert[Any], Schema]] = {
     decode.sleep_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"type": "string", "pattern": r"\$\{\{"}]},
     decode.retry_policy: {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/retry"}]},
     decode.compensation: {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/compensation"}]},
+    decode.wait_params: {"anyOf": [{"$ref": "#/$defs/name"}, {"$ref": "#/$defs/wait"}]},
     decode.retention: {"$ref": "#/$defs/retention"},
     decode.kept_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"enum": ["none", "off", None]}]},
     decode.enum_values: {"type": "array"},
@@ -85,6 +86,7 @@ _TASK: Final[Mapping[str, Schema]] = {
     "name": {"description": "Unique in the workflow, whatever the case of its letters."},
     "job": {"description": "A registered name, or package.module:function.", "minLength": 1},
     "sleep": {"description": "A pause instead of a job, as a duration or an expression; it holds no worker."},
+    "wait_for": {"description": "A signal or an approval instead of a job: its name, or a mapping. Holds no worker."},
     "description": {"description": "For people."},
     "params": {"description": "Arguments of the job; texts may hold ${{ expressions }}."},
     "depends_on": {"description": "Tasks that end before this one starts."},
@@ -126,6 +128,13 @@ _COMPENSATION: Final[Mapping[str, Schema]] = {
     "retry": {"description": "Further attempts after a failure: how many, or a policy."},
     "timeout": {"description": "For one attempt."},
 }
+_WAIT: Final[Mapping[str, Schema]] = {
+    "signal": {"description": "Its name; default: that of the task."},
+    "timeout": {"description": "How long to wait; default: for ever."},
+    "on_timeout": {"description": "fail: the task is TimedOut; continue: it is Success, with null.", "default": "fail"},
+    "approval": {"description": "Somebody says yes or no.", "default": False},
+    "schema": {"description": "What the payload has, declared like the params of a workflow."},
+}
 _RETENTION: Final[Mapping[str, Schema]] = {
     "success": {"description": "Those that succeeded; at least 1m, none: for ever."},
     "failed": {"description": "Those that ended in any other way; at least 1m, none: for ever."},
@@ -146,7 +155,11 @@ _PARAM: Final[Mapping[str, Schema]] = {
 def _schema() -> Schema:
     workflow = _object(decode.WORKFLOW_KEYS, _WORKFLOW, required=["id"])
     task = _object(decode.TASK_KEYS, _TASK, required=["name"])
-    task["oneOf"] = [{"required": ["job"]}, {"required": ["sleep"], "properties": {"params": False}}]
+    task["oneOf"] = [
+        {"required": ["job"]},
+        {"required": ["sleep"], "properties": {"params": False}},
+        {"required": ["wait_for"], "properties": {"params": False}},
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:taskengine:workflow",
@@ -167,6 +180,7 @@ def _schema() -> Schema:
             "task": task,
             "retry": _object(decode.RETRY_KEYS, _RETRY, required=["count"]),
             "compensation": _object(decode.COMPENSATION_KEYS, _COMPENSATION, required=["job"]),
+            "wait": _object(decode.WAIT_KEYS, _WAIT, required=[]),
             "retention": {**_object(decode.RETENTION_KEYS, _RETENTION, required=[]), "minProperties": 1},
             "param": _object(decode.PARAM_KEYS, _PARAM, required=[]),
         },

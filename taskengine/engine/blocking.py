@@ -173,6 +173,12 @@ class BlockingEngine:
         running = self._running()
         return self._wait(running.cancel_instance(instance_id, reason, compensate=compensate, command_id=command_id))
 
+    def signal_instance(
+        self, instance_id: str, name: str, payload: object = None, *, by: str = "", command_id: str | None = None
+    ) -> Commanded:
+        """Send a signal to a running instance. As `Engine.signal_instance`."""
+        return self._wait(self._running().signal_instance(instance_id, name, payload, by=by, command_id=command_id))
+
     def add_tasks(
         self, instance_id: str, tasks: Iterable[object], *, parent: str | None = None, command_id: str | None = None
     ) -> int:

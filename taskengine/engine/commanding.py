@@ -8,13 +8,14 @@ import msgspec
 from taskengine.clock import Clock, IdSource
 from taskengine.engine.growing import batch
 from taskengine.engine.looking import Looking
+from taskengine.engine.payloads import checked_payload
 from taskengine.engine.planner import Answer
 from taskengine.engine.views import Commanded, commanded
-from taskengine.errors import Conflict, InvalidInput
+from taskengine.errors import Conflict, InvalidInput, NotFound, TooManyRequests
 from taskengine.functions import Registry
 from taskengine.functions.sub_tasks import sources
 from taskengine.model.ids import CommandId, InstanceId
-from taskengine.model.messages import Add, Cancel, Command, Pause, Resume, Retry, RetryScope
+from taskengine.model.messages import Add, Cancel, Command, Pause, Resume, Retry, RetryScope, Signal
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import Store
 
@@ -69,6 +70,29 @@ class Commanding(Looking):
         elif only_task is not None:
             scope, task = RetryScope.ONLY, only_task
         return await self._command(instance_id, Retry(self._command_id(instance_id, command_id), scope, task))
+
+    async def signal_instance(
+        self, instance_id: str, name: str, payload: object = None, *, by: str = "", command_id: str | None = None
+    ) -> Commanded:
+        """Send a signal to a running instance: a task that waits for it goes on, else it is kept for the next one.
+
+        payload  JSON-shaped, at most 64 KiB; the task's result. For an approval: `{"approved": True, "comment": "…"}`
+        by       who sends it
+        Raises InvalidInput, InvalidParams besides; NotFound also for a name that no task of its workflow waits for;
+        TooManyRequests while 1,000 are kept.
+        """
+        waits = await self._reading.waits(InstanceId(instance_id))
+        if name not in waits:
+            known = ", ".join(sorted(waits)) or "none"
+            raise NotFound("signal", name, f"the workflow waits for: {known}")
+        body = checked_payload(waits[name], payload)
+        message = Signal(self._command_id(instance_id, command_id), name, msgspec.Raw(body), by)
+        answer = await self._deliver(InstanceId(instance_id), message)
+        if answer.code == "too_many":
+            raise TooManyRequests(answer.error, 1.0)
+        if answer.error:
+            raise Conflict(answer.error)
+        return commanded(await self.get_instance(instance_id), changed=answer.changed)
 
     async def add_tasks(
         self, instance_id: str, tasks: Iterable[object], *, parent: str | None = None, command_id: str | None = None

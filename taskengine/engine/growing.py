@@ -11,6 +11,7 @@ from taskengine.model.added import Added, encode_added
 from taskengine.model.definition import TaskSpec
 from taskengine.model.graph import Graph
 from taskengine.model.spelling import quoted
+from taskengine.model.waits import WAIT_JOB
 
 __all__ = ["Known", "batch"]
 
@@ -60,7 +61,11 @@ def _spec(at: int, task: msgspec.Raw) -> TaskSpec:
 
 
 def _checked(spec: TaskSpec, where: str) -> TaskSpec:
-    for key, given in (("when", spec.when), ("for_each", spec.for_each is not msgspec.UNSET)):
+    for key, given in (
+        ("when", spec.when),
+        ("for_each", spec.for_each is not msgspec.UNSET),
+        ("wait_for", spec.job == WAIT_JOB),
+    ):
         if given:
             raise InvalidInput(f"{where}, {quoted(spec.name)}: `{key}` is not supported yet in an added sub-task")
     return spec

@@ -32,6 +32,7 @@ from taskengine.model.progress import Progress
 from taskengine.model.records import DefinitionRow, EventRow, InstanceRow, LogRow, TaskRow
 from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import TASK_FINAL, InstanceState, Phase, TaskState
+from taskengine.model.waits import Wait, wait_of
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import MAX_ORDINAL, InstanceQuery, Store
 
@@ -185,6 +186,11 @@ class Reading:
         else:
             (view,) = await self._added_views(instance_id, shape, ordinal, 1)
         return await self._whole(view)
+
+    async def waits(self, instance_id: InstanceId) -> dict[str, Wait]:
+        """What tasks of its version wait for, by the name of the signal."""
+        shape = (await self._blueprint(await self._version(instance_id))).shape
+        return {wait.signal: wait for wait in map(wait_of, shape.specs) if wait is not None}
 
     async def _ordinal(self, instance_id: InstanceId, shape: Shape, name: str) -> int:
         ordinal = shape.ordinals.get(name)

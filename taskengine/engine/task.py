@@ -433,11 +433,17 @@ class TaskActor(AsyncActor):
             case Returned():
                 return self._settled(Outcome.OK, result=outcome.result)
             case Parked():
-                due_us = Micros(self._staff.ambient.clock.now_us() + outcome.span_us)
-                return self._settled(Outcome.PARK, park=Park(ParkKind.SLEEP, due_us, "", outcome.result))
+                return self._settled(Outcome.PARK, park=self._park(outcome))
             case Raised():
                 interrupted = outcome.interrupted and self.why is Outcome.INTERRUPTED
                 return self._settled(Outcome.INTERRUPTED if interrupted else Outcome.FAIL, error=outcome.error)
+
+    def _park(self, outcome: Parked) -> Park:
+        span_us = outcome.span_us
+        due_us = None if span_us is None else Micros(self._staff.ambient.clock.now_us() + span_us)
+        if outcome.signal is None:
+            return Park(ParkKind.SLEEP, due_us, "", outcome.result)
+        return Park(ParkKind.SIGNAL, due_us, outcome.signal or self._work.step.spec.name)
 
     def _timeout_failure(self) -> TaskFailure:
         return TaskFailure(

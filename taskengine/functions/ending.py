@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from taskengine.functions.failures import failure_of
-from taskengine.functions.outcomes import Parked, Raised, Returned, Sleep
+from taskengine.functions.outcomes import Awaited, Parked, Raised, Returned, Sleep
 from taskengine.functions.results import encode_result
 from taskengine.model.records import TaskFailure
 
@@ -18,6 +18,8 @@ def outcome_of(value: object, nan: str, limit: int) -> Returned | Parked:
     if isinstance(value, Sleep):
         slept = encode_result({"slept": value.span_us / 1_000_000})
         return Parked(value.span_us, slept)
+    if isinstance(value, Awaited):
+        return Parked(value.span_us, b"null", value.signal)
     return Returned(encode_result(value, nan=nan, limit=limit))
 
 

@@ -5,7 +5,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.model.records import TaskFailure
 
-__all__ = ["CallOutcome", "Frame", "LogLine", "Parked", "ProgressNote", "Raised", "Returned", "Sleep"]
+__all__ = ["Awaited", "CallOutcome", "Frame", "LogLine", "Parked", "ProgressNote", "Raised", "Returned", "Sleep"]
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):
@@ -22,10 +22,16 @@ class Raised(msgspec.Struct, frozen=True, tag="raised"):
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked"):
-    """The body asks to wait `span_us` without a slot; `result` is the JSON of its result once the wait is over."""
+    """The body asks to wait without a slot.
 
-    span_us: Micros
+    span_us  for so long; None: for ever
+    result   JSON of its result once the wait is over
+    signal   the name of what it waits for, empty: the task's own; None: for nothing but the time
+    """
+
+    span_us: Micros | None
     result: bytes
+    signal: str | None = None
 
 
 CallOutcome = Returned | Raised | Parked
@@ -53,3 +59,10 @@ class Sleep(msgspec.Struct, frozen=True):
     """A body returns it to be parked: a durable wait that holds no slot and no thread."""
 
     span_us: Micros
+
+
+class Awaited(msgspec.Struct, frozen=True):
+    """A body returns it to be parked until somebody sends the signal; `span_us`: for how long at most."""
+
+    signal: str
+    span_us: Micros | None

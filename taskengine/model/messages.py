@@ -30,6 +30,7 @@ __all__ = [
     "Retry",
     "RetryScope",
     "Settled",
+    "Signal",
     "Start",
     "TaskDue",
 ]
@@ -151,6 +152,14 @@ class Cancel(Command, frozen=True, tag="instance.cancel"):
     compensate: bool = False
 
 
+class Signal(Command, frozen=True, tag="instance.signal"):
+    """Something from outside for a task that waits, or will. `payload`: JSON; `by`: who has sent it."""
+
+    name: str
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    by: str = ""
+
+
 class RetryScope(StrEnum):
     """`failed`: what failed, keeping every success; `from`: one task and all below; `only`: one task."""
 
@@ -178,6 +187,7 @@ InstanceMessage = (
     | Resume
     | Cancel
     | Retry
+    | Signal
 )
 
 INBOX: Final = msgspec.json.Decoder(InstanceMessage)

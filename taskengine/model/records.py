@@ -58,6 +58,7 @@ class ParkKind(Label):
 
     NONE = ""
     SLEEP = "sleep"
+    SIGNAL = "signal"
     SUBS = "subs"  # its body has succeeded; its sub-tasks have not all ended
 
 

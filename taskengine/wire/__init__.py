@@ -30,6 +30,7 @@ from taskengine.wire.instances import (
     ProgressBody,
     ResumeRequest,
     RetryRequest,
+    SignalRequest,
     TaskBody,
 )
 from taskengine.wire.system import (
@@ -107,6 +108,7 @@ __all__ = [
     "RetentionBody",
     "RetryRequest",
     "Scope",
+    "SignalRequest",
     "Snapshot",
     "StatusBody",
     "StreamFrame",

@@ -19,6 +19,7 @@ __all__ = [
     "ProgressBody",
     "ResumeRequest",
     "RetryRequest",
+    "SignalRequest",
     "TaskBody",
 ]
 
@@ -181,3 +182,9 @@ class AddTasksReply(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them are new; the others were there already, the same."""
 
     added: int
+
+
+class SignalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is sent to a task that waits; for an approval `{"approved": true, "comment": "…"}`."""
+
+    payload: Any = None

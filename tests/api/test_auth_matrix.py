@@ -53,6 +53,7 @@ EXPECTED: Final[dict[Route, str]] = {
     ("POST", "/api/v1/instances/{instance_id}/cancel"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/retry"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/tasks"): "operate",
+    ("POST", "/api/v1/instances/{instance_id}/signals/{signal_name}"): "operate",
     ("GET", "/api/v1/admin/database"): "admin",
     ("POST", "/api/v1/admin/prune"): "admin",
     ("GET", "/api/v1/admin/tokens"): "admin",
@@ -120,7 +121,16 @@ async def server() -> AsyncIterator[tuple[ApiWorld, dict[str, str]]]:
         await world.engine.register_workflow(read_yaml(LINEAR))
         instance = await world.engine.execute_workflow("linear")
         await world.engine.wait_for_instance(instance, LIMIT_S)
-        yield world, {"workflow_id": "linear", "instance_id": instance, "task_name": "first", "token_id": "absent"}
+        yield (
+            world,
+            {
+                "workflow_id": "linear",
+                "instance_id": instance,
+                "signal_name": "s",
+                "task_name": "first",
+                "token_id": "absent",
+            },
+        )
 
 
 class Wire:

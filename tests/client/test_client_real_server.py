@@ -322,6 +322,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("retry", "logs", "events", "revoke_token"), ("x",)),
     "task": ("x", "y"),
     "add_tasks": ("x", []),
+    "signal": ("x", "y"),
     "create_token": ("x", "read"),
 }
 

@@ -11,7 +11,15 @@ import click
 from taskengine.cli.options import engine_options, id_argument, target_options, task_option
 from taskengine.cli.output import output_options
 
-__all__ = ["cancel_command", "pause_command", "resume_command", "retry_command"]
+__all__ = [
+    "approve_command",
+    "cancel_command",
+    "pause_command",
+    "reject_command",
+    "resume_command",
+    "retry_command",
+    "signal_command",
+]
 
 
 @click.command("pause", short_help="let nothing new of an instance start")
@@ -94,3 +102,71 @@ def retry_command(
     from taskengine.cli.verbs import changing
 
     return changing.retry(context.obj, prefix, from_task, only_task, **options)
+
+
+@click.command("signal", short_help="send something to a task that waits for it")
+@id_argument
+@click.argument("name", metavar="NAME")
+@click.option("--payload", metavar="JSON", default="null", help="What is sent; the task's result.")
+@engine_options
+@target_options
+@output_options
+@click.pass_context
+def signal_command(context: click.Context, /, prefix: str, name: str, payload: str, **options: Any) -> int:
+    """Send a signal to a task that waits for it; without one that does, it is kept for the next.
+
+    \b
+    taskengine instance signal 0192f3c1 ready --payload '{"rows": 12}'
+    """
+    from taskengine.cli.verbs import changing
+
+    return changing.signal(context.obj, prefix, name, _json(context, payload), **options)
+
+
+@click.command("approve", short_help="say yes to a task that waits for an approval")
+@id_argument
+@click.argument("name", metavar="TASK")
+@click.option("--comment", metavar="TEXT", default="", help="Is kept with the task.")
+@engine_options
+@target_options
+@output_options
+@click.pass_context
+def approve_command(context: click.Context, /, prefix: str, name: str, comment: str, **options: Any) -> int:
+    """Say yes to a task that waits for an approval. Who did is kept with it.
+
+    \b
+    taskengine instance approve 0192f3c1 upload --comment checked
+    """
+    from taskengine.cli.verbs import changing
+
+    return changing.signal(context.obj, prefix, name, {"approved": True, "comment": comment}, **options)
+
+
+@click.command("reject", short_help="say no to a task that waits for an approval")
+@id_argument
+@click.argument("name", metavar="TASK")
+@click.option("--comment", metavar="TEXT", default="", help="Is kept with the task.")
+@engine_options
+@target_options
+@output_options
+@click.pass_context
+def reject_command(context: click.Context, /, prefix: str, name: str, comment: str, **options: Any) -> int:
+    """Say no to a task that waits for an approval: it fails.
+
+    \b
+    taskengine instance reject 0192f3c1 upload --comment "wrong day"
+    """
+    from taskengine.cli.verbs import changing
+
+    return changing.signal(context.obj, prefix, name, {"approved": False, "comment": comment}, **options)
+
+
+def _json(context: click.Context, text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(
+            f"--payload is no JSON: {error}; a text needs its own quotes: '\"text\"'", context
+        ) from None

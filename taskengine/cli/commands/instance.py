@@ -6,7 +6,7 @@ from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command"]
 
-_LATER: Final = frozenset({"fork", "signal", "diff", "approve", "reject"})
+_LATER: Final = frozenset({"fork", "diff"})
 
 command = LazyGroup(
     {
@@ -20,6 +20,9 @@ command = LazyGroup(
         "resume": "changes:resume_command",
         "cancel": "changes:cancel_command",
         "retry": "changes:retry_command",
+        "signal": "changes:signal_command",
+        "approve": "changes:approve_command",
+        "reject": "changes:reject_command",
     },
     _LATER,
     name="instance",

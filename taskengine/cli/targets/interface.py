@@ -138,6 +138,10 @@ class Target(Protocol):
 
     def cancel(self, instance_id: str, reason: str, *, compensate: bool, quiet: bool) -> InstanceDetail: ...
 
+    def signal(self, instance_id: str, name: str, payload: Any, engine: EngineOptions, *, quiet: bool) -> Ended:
+        """Send something to a task that waits for it, or will."""
+        ...
+
     def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended: ...
 
     def retry(

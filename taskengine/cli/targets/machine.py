@@ -6,6 +6,7 @@ until the instance rests; while another process has the store it raises StoreLoc
 
 import asyncio
 import contextlib
+import getpass
 import shlex
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
@@ -234,6 +235,12 @@ class Machine:
             return self._change(instance_id, change)
         ended = self._go_on(instance_id, EngineOptions(), change, quiet=quiet)
         return self.detail(instance_id) if ended.detail is None else ended.detail
+
+    def signal(self, instance_id: str, name: str, payload: Any, engine: EngineOptions, *, quiet: bool) -> Ended:
+        async def change(running: Engine, known: InstanceId) -> None:
+            await running.signal_instance(known, name, payload, by=getpass.getuser())
+
+        return self._go_on(instance_id, engine, change, quiet=quiet)
 
     def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended:
         """One that was only cut short is going on as soon as the engine starts. Raises Conflict for an ended one."""

@@ -202,6 +202,11 @@ class Remote:
         self._client.cancel(instance_id, reason=reason, compensate=compensate)
         return self.detail(instance_id)
 
+    def signal(self, instance_id: str, name: str, payload: Any, engine: EngineOptions, *, quiet: bool) -> Ended:
+        _refuse_engine(engine)
+        self._client.signal(instance_id, name, payload)
+        return Ended(detail=self.detail(instance_id), ran=False)
+
     def resume(self, instance_id: str, engine: EngineOptions, *, quiet: bool) -> Ended:
         _refuse_engine(engine)
         self._client.resume(instance_id)

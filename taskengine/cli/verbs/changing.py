@@ -1,5 +1,7 @@
 """What `taskengine instance pause`, `cancel`, `resume` and `retry` do."""
 
+from typing import Any
+
 from taskengine.ambient import Ambient
 from taskengine.cli import exits
 from taskengine.cli.options import EngineOptions, Where
@@ -10,7 +12,7 @@ from taskengine.cli.verbs.following import Since, follow
 from taskengine.cli.verbs.report import report_end, show_detail
 from taskengine.cli.verbs.tasks import must_have_task
 
-__all__ = ["cancel", "pause", "resume", "retry"]
+__all__ = ["cancel", "pause", "resume", "retry", "signal"]
 
 
 def pause(ambient: Ambient | None, prefix: str, *, now: bool, where: Where, output: Output) -> None:
@@ -29,6 +31,24 @@ def cancel(
     with choose_for(where, prefix, ambient) as (target, instance_id):
         detail = target.cancel(instance_id, reason, compensate=compensate, quiet=output.quiet)
         show_detail(detail, output.form or Format.TABLE, ambient.clock)
+
+
+def signal(
+    ambient: Ambient | None,
+    prefix: str,
+    name: str,
+    payload: Any,
+    *,
+    engine: EngineOptions,
+    where: Where,
+    output: Output,
+) -> int:
+    """Raises NotFound for a name that nobody waits for."""
+    ambient = ambient or Ambient()
+    with choose_for(where, prefix, ambient) as (target, instance_id):
+        before = _before(target, instance_id, engine)
+        ended = target.signal(instance_id, name, payload, engine, quiet=output.quiet)
+        return _report(ambient, target, instance_id, ended, before, output)
 
 
 def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, where: Where, output: Output) -> int:

@@ -14,6 +14,7 @@ from taskengine.engine.planner.effects import Decline, Launch
 from taskengine.engine.planner.outcomes import on_settled, on_task_due
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.recovery import on_quarantine, on_recovered
+from taskengine.engine.planner.signals import match, on_signal
 from taskengine.model.messages import (
     Add,
     Cancel,
@@ -27,6 +28,7 @@ from taskengine.model.messages import (
     Resume,
     Retry,
     Settled,
+    Signal,
     Start,
     TaskDue,
 )
@@ -43,6 +45,8 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_granted(plan, message, now_us)
         case Settled():
             on_settled(plan, message, now_us)
+            if message.park is not None and message.park.key:
+                match(plan, message.park.key, now_us)
         case TaskDue():
             on_task_due(plan, message, now_us)
         case DeadlineDue():
@@ -53,6 +57,8 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_recovered(plan, message, now_us)
         case Add():
             on_add(plan, message, now_us)
+        case Signal():
+            on_signal(plan, message, now_us)
         case Pause() | Resume() | Cancel() | Retry():
             on_command(plan, message, now_us)
         case Quarantine():

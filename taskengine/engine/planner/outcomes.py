@@ -8,8 +8,9 @@ from taskengine.engine.planner.retry import delay_us, may_retry
 from taskengine.model.messages import Settled, TaskDue
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 from taskengine.model.states import Phase, TaskMove, TaskState
+from taskengine.model.waits import wait_of
 
-__all__ = ["on_settled", "on_task_due"]
+__all__ = ["on_settled", "on_task_due", "succeed"]
 
 _REASON_CHARS = 500
 STOPPED = TaskFailure(
@@ -36,7 +37,7 @@ def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
         task.started_us = message.started_us
     match message.outcome:
         case Outcome.OK:
-            _succeed(plan, task, message.result, now_us)
+            succeed(plan, task, message.result, now_us)
         case Outcome.FAIL | Outcome.TIMEOUT:
             _fail(plan, task, message, now_us)
         case Outcome.SKIP:
@@ -58,12 +59,26 @@ def on_task_due(plan: Plan, message: TaskDue, now_us: Micros) -> None:
     elif task.state is TaskState.RETRYING:
         plan.make_eligible(task, now_us)
     elif task.state is TaskState.WAITING and task.park is ParkKind.SLEEP:
-        _succeed(plan, task, None, now_us)
+        succeed(plan, task, None, now_us)
+    elif task.state is TaskState.WAITING and task.park is ParkKind.SIGNAL:
+        _nobody_came(plan, task, now_us)
     else:
         plan.stale += 1
 
 
-def _succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> None:
+def _nobody_came(plan: Plan, task: Task, now_us: Micros) -> None:
+    wait = wait_of(plan.ledger.cast.specs[task.ordinal])
+    if wait is not None and wait.on_timeout == "continue":
+        succeed(plan, task, None, now_us)
+        return
+    failure = TaskFailure(type="TimeoutError", message=f"nobody sent {task.key!r} in time", retryable=False)
+    _keep_error(task, failure)
+    plan.ledger.move(task, TaskMove.EXPIRE, now_us, _reason(failure))
+    plan.settle(task, now_us)
+
+
+def succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> None:
+    """The body, or what the task has waited for, has given `result`."""
     ledger = plan.ledger
     if result is not None:
         task.result = result
@@ -115,6 +130,8 @@ def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     ledger.move(task, TaskMove.PARK, now_us)
     if task.due_us is not None:
         plan.arm(task)
+    if task.park is ParkKind.SIGNAL:
+        plan.inbox.wait(task)
 
 
 def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:

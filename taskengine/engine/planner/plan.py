@@ -22,6 +22,7 @@ from taskengine.engine.planner.effects import (
     Launch,
     Offer,
 )
+from taskengine.engine.planner.inbox import Inbox
 from taskengine.engine.planner.ledger import Ledger, Task, encode_failure
 from taskengine.engine.planner.shape import Shape
 from taskengine.engine.planner.trigger import TriggerVerdict, judge
@@ -90,6 +91,7 @@ class Plan:
         self._suspects: deque[int] = deque()
         self._suspects_active = 0
         self.one_suspect_at_a_time = False
+        self.inbox = Inbox()
         self.owed: list[Task] | None = None  # what is still to be undone, the next one last; None: not known
 
     @classmethod
@@ -111,8 +113,11 @@ class Plan:
     ) -> "Plan":
         """The plan of an instance as the store has it; its first message is `Recovered`."""
         ledger = Ledger(shape, row, last_seq=last_seq)
+        commands = list(commands)
         ledger.restore(tasks, commands)
-        return cls(ledger, agenda_limit=agenda_limit, max_recoveries=max_recoveries)
+        plan = cls(ledger, agenda_limit=agenda_limit, max_recoveries=max_recoveries)
+        plan.inbox.read(commands, ledger.tasks)
+        return plan
 
     # -- what the actor asks ------------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from taskengine.functions.builtin.noop import noop
 from taskengine.functions.builtin.shell_command import shell_command
 from taskengine.functions.builtin.sleep import sleep
 from taskengine.functions.builtin.transform import transform
+from taskengine.functions.builtin.wait_for import wait_for
 
-__all__ = ["BUILTINS", "fail", "http_request", "log", "noop", "shell_command", "sleep", "transform"]
+__all__ = ["BUILTINS", "fail", "http_request", "log", "noop", "shell_command", "sleep", "transform", "wait_for"]
 
 BUILTINS: Final[Mapping[str, Callable[..., Any]]] = {
     "fail": fail,
@@ -21,5 +22,6 @@ BUILTINS: Final[Mapping[str, Callable[..., Any]]] = {
     "shell_command": shell_command,
     "sleep": sleep,
     "transform": transform,
+    "wait_for": wait_for,
 }
 """Every built-in job by the name under which definitions ask for it."""
