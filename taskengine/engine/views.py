@@ -1,7 +1,7 @@
 """What callers see of instances and tasks: committed state, in plain records."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -13,6 +13,7 @@ from taskengine.functions import JobFunction
 from taskengine.model.artifacts import ArtifactRef, is_reference, referred
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId, Version, WorkflowId
+from taskengine.model.pools import Pool
 from taskengine.model.progress import Progress
 from taskengine.model.records import AttemptRow, DefinitionRow, InstanceRow, Outcome, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskState
@@ -157,6 +158,14 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     builtin: bool
 
 
+class PoolStatus(msgspec.Struct, frozen=True):
+    """A pool at this moment: attempts that run in it, and that wait for it."""
+
+    pool: Pool
+    running: int
+    queued: int
+
+
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the engine is doing at this moment.
 
@@ -167,6 +176,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     stalled  the store cannot commit; nothing new is accepted
     actors   in memory
     stuck    threads whose body was told to end and goes on
+    pools    the same of each pool
     """
 
     store: StoreStatus
@@ -177,6 +187,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     stalled: bool
     actors: int
     stuck: int = 0
+    pools: Sequence[PoolStatus] = ()
 
 
 def commanded(view: InstanceView, *, changed: bool) -> Commanded:

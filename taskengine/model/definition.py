@@ -129,7 +129,9 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task as it is defined. `when` and the strings inside `params` may hold `${{ expressions }}`.
 
-    retry  None: what the job function asks for by itself, else no repetition
+    retry     None: what the job function asks for by itself, else no repetition
+    pool      whose slots and rate its attempts need besides a worker; empty: none
+    priority  among the attempts that wait for a slot, higher first
     """
 
     name: str
@@ -147,6 +149,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_most_once: bool = False
     idempotency_key: str = ""
     continue_on_failure: bool = False
+    pool: str = ""
+    priority: int = 0
 
 
 class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
