@@ -41,6 +41,7 @@ __all__ = [
     "enum_values",
     "kept_span",
     "param_declarations",
+    "pool_name",
     "retention",
     "retry_policy",
     "sleep_span",
@@ -138,6 +139,14 @@ def sleep_span(value: Any, path: Path, findings: Findings) -> str | UnsetType:
     except ValueError as error:
         findings.report(path, str(error))
         return UNSET
+
+
+def pool_name(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+    found = convert.name(value, path, findings)
+    if found == "":
+        findings.report(path, "the name of the pool is empty; leave `pool` out for none")
+        return UNSET
+    return found
 
 
 def when_condition(value: Any, path: Path, findings: Findings) -> str | UnsetType:
@@ -252,6 +261,8 @@ TASK_KEYS: Final[Table] = {
         at_most_once=convert.flag,
         idempotency_key=convert.text,
         continue_on_failure=convert.flag,
+        pool=pool_name,
+        priority=convert.whole,
     ),
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),
