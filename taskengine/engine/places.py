@@ -21,6 +21,8 @@ def place_of(spec: TaskSpec) -> Place:
 
 def by_place(offers: Sequence[TaskOffer], specs: Sequence[TaskSpec]) -> list[tuple[Place, Sequence[TaskOffer]]]:
     """The offers of one burst by where they wait, the highest priority first; each place's in their order."""
+    if len(offers) == 1:
+        return [(place_of(specs[offers[0][0]]), offers)]
     places: dict[Place, list[TaskOffer]] = {}
     for offer in offers:
         spec = specs[offer[0]]
