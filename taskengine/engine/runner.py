@@ -153,9 +153,10 @@ class Runner:
     def _at_once(self, instance_id: InstanceId, queue: PoolQueue, offers: int) -> int:
         """How many may have a slot without overtaking anybody, of those that are offered; there is a free slot.
 
-        As long as one is free nobody waits in a pool that could go on, so only this pool has to be looked at.
+        As long as one is free nobody waits in a pool that could go on. A rate is no matter of this moment alone: who
+        waits for its token may be due already, so such a pool goes the long way.
         """
-        if queue.turns.ranks or not queue.free or queue.meter is not None or self._closing:
+        if not queue.free or queue.meter is not None or self._closing:
             return 0
         if self._directory.get(instance_id) is None:
             return 0

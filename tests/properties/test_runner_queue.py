@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -52,7 +52,11 @@ PUTS = st.tuples(st.just("put"), st.sampled_from(INSTANCES), st.integers(1, 4), 
 OPERATIONS = PUTS | st.just(("pop",)) | st.tuples(st.just("drop"), st.sampled_from(INSTANCES))
 
 
+LEVELS = [("put", INSTANCES[at], 1, priority) for at, priority in enumerate((-3, 0, 7))]
+
+
 @given(st.lists(OPERATIONS, max_size=60))
+@example([*LEVELS, ("drop", INSTANCES[0]), ("pop",)])
 @settings(max_examples=400)
 def test_the_queue_gives_what_the_naive_model_gives(operations: list[Any]) -> None:
     turns, naive, numbers = Turns(), Naive(), iter(range(1000))

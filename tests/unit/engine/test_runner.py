@@ -102,6 +102,17 @@ def test_an_instance_that_goes_takes_its_offers_along_from_every_pool() -> None:
     assert rig.release("b", 1) == []
 
 
+def test_a_pool_has_no_higher_turn_from_an_instance_that_is_gone() -> None:
+    rig = Rig(1, "io=9")
+    rig.ask("c", 0)
+    rig.ask("a", 1, pool="io", priority=9)
+    rig.ask("b", 2, pool="io")
+    rig.ask("c", 3, priority=5)
+    rig.runner.forget(InstanceId("a"))
+    assert rig.release("c", 0) == [("c", 3)]
+    assert rig.release("c", 3) == [("b", 2)]
+
+
 # -- slots ---------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +159,14 @@ def test_what_runs_alone_runs_in_its_pool_and_before_others_that_wait_for_it() -
     assert rig.release("a", 0) == [("b", 1)]
     assert rig.release("b", 1) == [("b", 2)]
     assert rig.release("b", 2) == [("c", 3)]
+
+
+def test_what_is_to_run_alone_is_alone_of_its_kind_whatever_its_instance() -> None:
+    rig = Rig(5)
+    assert rig.ask("a", 0, 1, alone=True) == [0]
+    assert rig.ask("b", 2, alone=True) == []
+    assert rig.release("a", 0) == [("a", 1)]
+    assert rig.release("a", 1) == [("b", 2)]
 
 
 def test_an_unknown_pool_is_bounded_by_the_workers_and_says_so_when_it_is_asked_for() -> None:
@@ -220,6 +239,17 @@ def test_a_start_that_was_declined_does_not_count_and_the_next_one_need_not_wait
     assert rig.decline("a", 0) == [("a", 1)]
     assert rig.release("a", 1) == []
     assert rig.tick(6.0) == [("a", 2)]
+
+
+def test_a_token_that_came_back_leaves_no_timer_behind() -> None:
+    rig = Rig(2, "api=9@10/m")
+    rig.ask("a", 0, 1, pool="api")
+    assert rig.clock.next_timer() is not None
+    rig.ask("b", 0)
+    rig.ask("b", 1, priority=9)
+    assert rig.decline("a", 0) == [("b", 1)]
+    assert rig.clock.next_timer() is None
+    assert rig.release("b", 0) == [("a", 1)]
 
 
 def test_a_declined_start_after_which_others_began_cannot_be_made_up_for() -> None:
