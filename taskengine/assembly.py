@@ -71,6 +71,7 @@ def _builder(config: Config, ambient: Ambient) -> EngineBuilder:
         .with_artifacts(artifacts.url or "")
         .with_result_limits(inline=artifacts.inline, limit=artifacts.limit)
         .with_workers(execution.worker_concurrency)
+        .with_pools(execution.pools)
         .with_processes(execution.process_workers)
         .with_max_recoveries(execution.max_recoveries)
         .with_grace(min(_GRACE_OF_BODIES_S, execution.grace.total_seconds()))

@@ -32,6 +32,7 @@
         NonRetryable           raised by a job: no more attempts
         RetryAfter             raised by a job: the next attempt not before the delay
         UnknownFunction        no job function of that name
+        UnknownPool            no pool of that name
         BadArguments           params do not bind to the function
         BadResult              a result that has no JSON form, or is too large
         EvaluationFailed       an expression that failed when it was evaluated
@@ -83,6 +84,7 @@ __all__ = [
     "TooManyRequests",
     "Unavailable",
     "UnknownFunction",
+    "UnknownPool",
     "WaitTimeout",
     "WorkerDied",
 ]
@@ -403,6 +405,10 @@ class RetryAfter(JobError):
 
 class UnknownFunction(JobError):
     code = "unknown_function"
+
+
+class UnknownPool(JobError):
+    code = "unknown_pool"
 
 
 class BadArguments(JobError):

@@ -41,7 +41,7 @@ class Checker:
         size = len(request.text)
         if size <= self._small_bytes or size > request.limit_bytes:
             read = read_json if request.form == "json" else read_yaml
-            return read(request.text, jobs=request.jobs, limit_bytes=request.limit_bytes)
+            return read(request.text, jobs=request.jobs, pools=request.pools, limit_bytes=request.limit_bytes)
         async with self._turn:
             return decode_answer(await self._ask(encode_request(request)))
 

@@ -1,6 +1,5 @@
 """Where definitions are handed in: read, compared with what the caller believes is current, then changed."""
 
-from collections.abc import Collection
 from typing import Final, Literal
 
 import anyio
@@ -30,10 +29,14 @@ class Desk:
         self._checker = checker or Checker()
         self._turn = anyio.Lock()
 
-    async def read(self, body: bytes, content_type: str, jobs: Collection[str], limit_bytes: int) -> WorkflowDefinition:
-        """The definition in a request. Raises InvalidDefinition, with positions in the text that was sent."""
+    async def read(self, body: bytes, content_type: str, engine: Engine, limit_bytes: int) -> WorkflowDefinition:
+        """The definition in a request, for the jobs and pools that the engine has.
+
+        Raises InvalidDefinition, with positions in the text that was sent.
+        """
         text, form = _form_of(body, content_type)
-        return await self._checker.read(Request(text=text, form=form, jobs=sorted(jobs), limit_bytes=limit_bytes))
+        jobs, pools = engine.registry.names(), [pool.name for pool in engine.pools]
+        return await self._checker.read(Request(text=text, form=form, jobs=jobs, pools=pools, limit_bytes=limit_bytes))
 
     async def register(self, engine: Engine, definition: WorkflowDefinition, if_match: str | None) -> Registration:
         """Raises Refusal 412 when another version is current than `if_match` says; CommitFailed, Unavailable."""

@@ -16,6 +16,7 @@ from taskengine.engine.views import (
     EngineStatus,
     FunctionView,
     InstanceView,
+    PoolStatus,
     Registration,
     TaskView,
     VersionView,
@@ -43,6 +44,7 @@ from taskengine.wire import (
     LogLine,
     OldestBody,
     ParamBody,
+    PoolBody,
     ProgressBody,
     RetentionBody,
     StatusBody,
@@ -288,6 +290,17 @@ def function_body(view: FunctionView) -> FunctionBody:
     )
 
 
+def _pool_body(status: PoolStatus) -> PoolBody:
+    pool = status.pool
+    return PoolBody(
+        name=pool.name,
+        slots=pool.slots,
+        rate=None if pool.rate is None else str(pool.rate),
+        running=status.running,
+        queued=status.queued,
+    )
+
+
 def status_body(status: EngineStatus, *, stream_clients: int = 0, loop_lag_s: float = 0.0) -> StatusBody:
     """The two numbers that the engine does not know come from the server."""
     store = status.store
@@ -303,6 +316,7 @@ def status_body(status: EngineStatus, *, stream_clients: int = 0, loop_lag_s: fl
         actors=status.actors,
         stream_clients=stream_clients,
         loop_lag_s=loop_lag_s,
+        pools=[_pool_body(pool) for pool in status.pools],
     )
 
 

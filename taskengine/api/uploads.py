@@ -99,8 +99,8 @@ async def delete_workflow(
 
 
 async def _read(body: bytes, request: Request[Any, Any, Any], parts: Parts, desk: Desk) -> WorkflowDefinition:
-    jobs = parts.engine.registry.names()
-    return await desk.read(body, request.headers.get("content-type", ""), jobs, parts.limits.definition_bytes)
+    kind = request.headers.get("content-type", "")
+    return await desk.read(body, kind, parts.engine, parts.limits.definition_bytes)
 
 
 ROUTES: Final = [upload_workflow, validate_workflow, delete_workflow]

@@ -15,6 +15,7 @@ from taskengine.cli.completing import complete
 __all__ = [
     "SERVER_VARIABLE",
     "EngineOptions",
+    "PoolText",
     "Span",
     "Where",
     "app_option",
@@ -35,12 +36,14 @@ class EngineOptions(NamedTuple):
     """What an engine in this process is told.
 
     workers    None: what the run was started with, else 20
+    pools      such as `api=5@50/s`; none: what the run was started with
     follow     show what tasks log, too
     typed      flags among them that somebody typed, such as `--app`
     """
 
     apps: tuple[str, ...] = ()
     workers: int | None = None
+    pools: tuple[str, ...] = ()
     follow: bool = False
     log_level: str = "warning"
     typed: tuple[str, ...] = ()
@@ -82,6 +85,15 @@ def engine_options(command: _Command) -> _Command:
             metavar="N",
             envvar="TASKENGINE_EXECUTION__WORKER_CONCURRENCY",
             help="How many tasks run at the same time.  [default: 20]",
+        ),
+        click.option(
+            "--pool",
+            "pools",
+            multiple=True,
+            metavar="NAME=SLOTS[@RATE]",
+            type=PoolText(),
+            envvar="TASKENGINE_EXECUTION__POOLS",
+            help="A pool for tasks, such as api=5@50/s; may be repeated.",
         ),
         click.option("--follow", is_flag=True, help="Show what tasks log, too."),
         click.option(
@@ -149,6 +161,21 @@ def workflow_argument(command: _Command) -> _Command:
 def task_option(*names: str, help: str) -> Callable[[_Command], _Command]:
     """The name of a task of the instance `prefix`."""
     return click.option(*names, metavar="TASK", shell_complete=complete("tasks"), help=help)
+
+
+class PoolText(click.ParamType[str]):
+    """A pool such as api=5@50/s, as a text that is right. A variable has several, with commas between them."""
+
+    name = "pool"
+    envvar_list_splitter = ","
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from taskengine.model.pools import parse_pool
+
+        try:
+            return str(parse_pool(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Span(click.ParamType[float]):

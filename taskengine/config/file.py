@@ -3,23 +3,26 @@
 The walk follows the known keys, so neither depth nor aliases of the file can lead it astray.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import yaml
 
 from taskengine.config.keys import KEYS, LATER
 from taskengine.config.references import resolved
-from taskengine.config.values import Raw, split_list
+from taskengine.config.values import POOLS, Raw, split_list
 from taskengine.errors import InvalidConfiguration, Problem
+from taskengine.model.pools import Pool, make_pool, parse_rate, parse_slots
 from taskengine.model.shape import path_text
 from taskengine.model.spelling import did_you_mean, quoted
 
 __all__ = ["FileSetting", "SettingsFile", "read_file"]
 
+T = TypeVar("T")
 _MAX_BYTES: Final = 1024 * 1024
+_POOL_KEYS: Final = ("slots", "rate")
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -142,7 +145,10 @@ class _Reader:
 
     def _setting(self, key_node: Any, node: Any, path: tuple[str, ...]) -> None:
         try:
-            raw = self._raw(node, wants_list=_wants_list(path))
+            if KEYS[".".join(path)].type == POOLS:
+                raw = self._pools(node, path)
+            else:
+                raw = self._raw(node, wants_list=_wants_list(path))
         except ValueError as error:
             self._fault(node, path, str(error))
             return
@@ -159,6 +165,48 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
             return tuple(resolved(item.value, self._environ)[0] for item in node.value)
         raise ValueError("a value is expected here" if not wants_list else "a list of texts is expected here")
+
+    def _pools(self, node: Any, path: tuple[str, ...]) -> Raw:
+        """As texts such as `api=5@50/s`; what is wrong with one of them is told where it stands."""
+        if isinstance(node, yaml.ScalarNode) and (raw := self._raw(node, wants_list=True)) != node.value:
+            return raw  # nothing, or a variable that lists them
+        if not isinstance(node, yaml.MappingNode):
+            raise ValueError("a mapping is expected here, such as {io: 50, api: {slots: 5, rate: 50/s}}")
+        made = [self._pool(*pair, (*path, pair[0])) for pair in self._pairs(node, path)]
+        return tuple(str(pool) for pool in made if pool is not None)
+
+    def _pool(self, name: str, key_node: Any, node: Any, path: tuple[str, ...]) -> Pool | None:
+        """`api: 5`, or `api: {slots: 5, rate: 50/s}`. None: it has been said what is wrong."""
+        said = {"slots": node}
+        if isinstance(node, yaml.MappingNode):
+            said = {}
+            for key, inner_key, inner in self._pairs(node, path):
+                said[key] = inner
+                if key not in _POOL_KEYS:
+                    self._fault(inner_key, (*path, key), _unknown(key, (*path, key), _POOL_KEYS))
+        if "slots" not in said and said.keys() <= {*_POOL_KEYS}:
+            self._fault(key_node, path, "the pool has no `slots`: how many of its tasks may run at once")
+        slots = self._part(parse_slots, said.get("slots"), path)
+        rate = self._part(parse_rate, said.get("rate"), path)
+        if slots is None or (rate is None and "rate" in said):
+            return None
+        try:
+            return make_pool(name, slots, rate)
+        except ValueError as error:
+            self._fault(key_node, path, str(error))
+            return None
+
+    def _part(self, read: Callable[[str], T], node: Any, path: tuple[str, ...]) -> T | None:
+        """A part of a pool; None when it is not there, or is wrong and that has been said."""
+        if node is None:
+            return None
+        try:
+            if not isinstance(node, yaml.ScalarNode):
+                raise ValueError("a single value is expected here")
+            return read(resolved(node.value, self._environ)[0])
+        except ValueError as error:
+            self._fault(node, path, str(error))
+            return None
 
     def _fault(self, node: Any, path: tuple[str, ...], message: str) -> None:
         mark = node.start_mark

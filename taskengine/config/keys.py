@@ -75,7 +75,6 @@ FLAGS: Final = {
 LATER: Final = frozenset(
     {
         ("plugins",),
-        (_ROOT, "execution", "pools"),
         (_ROOT, "execution", "cluster"),
     }
 )

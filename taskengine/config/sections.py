@@ -1,12 +1,15 @@
 """What can be set: a frozen struct per section, a text under each field. The field's name is its key in the file.
 
-How a value is written follows from its type: a timedelta as `30s` or `1h30m`, a `Size` as `256KiB`, a tuple as a list.
+How a value is written follows from its type: a timedelta as `30s` or `1h30m`, a `Size` as `256KiB`, a tuple as a list,
+pools as a mapping.
 """
 
 from datetime import timedelta
 from typing import Literal, NewType
 
 import msgspec
+
+from taskengine.model.pools import Pool
 
 __all__ = [
     "ArtifactsConfig",
@@ -127,6 +130,8 @@ class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     worker_concurrency: int = 20
     """Tasks that run at the same time."""
+    pools: tuple[Pool, ...] = ()
+    """What tasks share beyond their instances, by name: `{io: 50, api: {slots: 5, rate: 50/s}}`."""
     process_workers: int = 2
     """Worker processes for jobs that run in one."""
     default_task_timeout: timedelta | None = timedelta(seconds=60)

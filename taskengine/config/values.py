@@ -14,9 +14,13 @@ from taskengine.config.keys import Key
 from taskengine.config.sections import Size
 from taskengine.config.sizes import format_size, parse_size
 from taskengine.model.durations import format_duration, parse_duration
+from taskengine.model.pools import Pool, parse_pool, twins
 from taskengine.model.spelling import did_you_mean, quoted
 
-__all__ = ["Raw", "parse", "shown", "split_list"]
+__all__ = ["POOLS", "Raw", "parse", "pool_shapes", "shown", "split_list"]
+
+POOLS: Final = tuple[Pool, ...]
+"""The type of a setting that is a mapping in the file, and a list such as `io=50,api=5@50/s` elsewhere."""
 
 Raw = str | tuple[str, ...] | None
 """A setting as it was written: a text, a list of texts, or nothing (`null`, `none`)."""
@@ -35,7 +39,10 @@ def parse(key: Key, raw: Raw) -> Any:
         if not optional:
             raise ValueError(f"it has no value; leave the key out for its default, {shown(key, key.default)}")
         return None
-    if get_origin(kind) is tuple:
+    value: Any
+    if kind == POOLS:
+        value = _pools(raw)
+    elif get_origin(kind) is tuple:
         value = _list(raw)
     elif isinstance(raw, tuple):
         raise ValueError("it is one value and not a list")
@@ -57,6 +64,8 @@ def shown(key: Key, value: Any) -> str:
         return format_duration(value // timedelta(microseconds=1))
     if kind is Size:
         return format_size(value)
+    if kind == POOLS:
+        return _flow(pool_shapes(value))
     if isinstance(value, tuple):
         return "[" + ", ".join(value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -86,6 +95,28 @@ def _list(raw: str | tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(raw, str):
         raise ValueError(f"it is a list; write it as [{raw}]")
     return raw
+
+
+def _pools(raw: str | tuple[str, ...]) -> tuple[Pool, ...]:
+    if isinstance(raw, str):
+        raise ValueError("it is a mapping of names, such as {io: 50, api: {slots: 5, rate: 50/s}}")
+    pools = tuple(map(parse_pool, raw))
+    if fault := twins(pools):
+        raise ValueError(fault)
+    return pools
+
+
+def pool_shapes(pools: tuple[Pool, ...]) -> dict[str, Any]:
+    """Pools as the file has them: names to slots, or to slots and a rate."""
+    return {
+        pool.name: pool.slots if pool.rate is None else {"slots": pool.slots, "rate": str(pool.rate)} for pool in pools
+    }
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    return str(value)
 
 
 def _scalar(key: Key, kind: Any, text: str) -> Any:

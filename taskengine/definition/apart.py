@@ -20,12 +20,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A text to read. `jobs`: the names that a job may have."""
+    """A text to read. `jobs`, `pools`: the names that a job and a pool may have; no pools: any."""
 
     text: bytes
     form: Literal["yaml", "json"]
     jobs: list[str]
     limit_bytes: int
+    pools: list[str] | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ def answer(request: bytes) -> bytes:
     asked = _REQUEST.decode(request)
     read = read_json if asked.form == "json" else read_yaml
     try:
-        definition = read(asked.text, jobs=asked.jobs, limit_bytes=asked.limit_bytes)
+        definition = read(asked.text, jobs=asked.jobs, pools=asked.pools, limit_bytes=asked.limit_bytes)
     except InvalidDefinition as error:
         return _ENCODER.encode(_Answer(problems=list(error.problems)))
     return _ENCODER.encode(_Answer(canonical=canonical_form(definition)))

@@ -146,6 +146,14 @@ class TaskBuilder(_Builder):
     def with_executor(self, executor: Executor | str) -> Self:
         return self._say("executor", str(executor))
 
+    def with_pool(self, name: str) -> Self:
+        """Run only in a slot of this pool, which the engine must have: `EngineBuilder.with_pool`, or its settings."""
+        return self._say("pool", name)
+
+    def with_priority(self, priority: int) -> Self:
+        """Among the attempts that wait for a slot the highest is first; 0 without this."""
+        return self._say("priority", priority)
+
     def with_at_most_once(self, once: bool = True) -> Self:
         """Never start the body a second time, not even after a crash."""
         return self._say("at_most_once", once)

@@ -18,6 +18,7 @@ from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, Trigge
 from taskengine.model.durations import format_duration
 from taskengine.model.names import name_fault
 from taskengine.model.params import spec_faults
+from taskengine.model.pools import MAX_PRIORITY, no_pool
 from taskengine.model.shape import Path
 from taskengine.model.spelling import quoted
 from taskengine.model.waits import WAIT_JOB, WAIT_PARAMS
@@ -40,9 +41,14 @@ _SHORTEST_KEPT_US: Final = 60_000_000
 _NOT_HERE: Final = "expressions are not evaluated here; they are in `params`, `when` and `idempotency_key` of tasks"
 
 
-def check_workflow(definition: WorkflowDefinition, jobs: Collection[str] | None, findings: Findings) -> None:
-    """Judge a whole definition. `jobs`: what `job` may name; None when that is not known here."""
-    judge = _Judge(findings)
+def check_workflow(
+    definition: WorkflowDefinition,
+    jobs: Collection[str] | None,
+    findings: Findings,
+    pools: Collection[str] | None = None,
+) -> None:
+    """Judge a whole definition. `jobs`, `pools`: what `job` and `pool` may name; None when that is not known here."""
+    judge = _Judge(findings, pools)
     judge.workflow(definition)
     for at, task in enumerate(definition.tasks):
         judge.task(task, ("tasks", at), jobs)
@@ -52,14 +58,14 @@ def check_workflow(definition: WorkflowDefinition, jobs: Collection[str] | None,
 
 def check_task(task: TaskSpec, path: Path, findings: Findings, *, is_data: bool = False) -> None:
     """Judge what can be said of a task alone. is_data: what looks like an expression in it is none."""
-    _Judge(findings).task(task, path, None)
+    _Judge(findings, None).task(task, path, None)
     if not is_data:
         check_expressions(task, path, findings)
 
 
 class _Judge:
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, findings: Findings, pools: Collection[str] | None) -> None:
+        self._findings, self._pools = findings, pools
 
     def _say(self, path: Path, message: str, *, on_key: bool = False) -> None:
         if not self._findings.touches(path):
@@ -123,6 +129,7 @@ class _Judge:
             return
         self._legal((*path, "name"), "task name", task.name)
         self._job(task.job, (*path, "job"), jobs)
+        self._place(task, path)
         self._timeout((*path, "timeout"), task.timeout_us)
         if task.retry is not None:
             self._retry(task.retry, (*path, "retry"))
@@ -206,6 +213,17 @@ class _Judge:
             elif not advice and ":" in job:
                 advice = "; its module must be listed in `functions.modules` and the function decorated with `@job`"
             self._say(path, f"unknown job {quoted(job)}{advice}")
+
+    def _place(self, task: TaskSpec, path: Path) -> None:
+        """Where its attempts wait for their slot."""
+        if task.pool:
+            self._legal((*path, "pool"), "name of the pool", task.pool)
+            if self._pools is not None and task.pool not in self._pools:
+                hint = self._findings.suggest(task.pool, self._pools)
+                self._say((*path, "pool"), no_pool(task.pool, self._pools, hint))
+        if abs(task.priority) > MAX_PRIORITY:
+            message = f"a priority of {task.priority:,}; -{MAX_PRIORITY:,}..{MAX_PRIORITY:,} are possible"
+            self._say((*path, "priority"), message)
 
     def _retry(self, retry: RetryPolicy, path: Path) -> None:
         if not 0 <= retry.count <= _MAX_RETRIES:

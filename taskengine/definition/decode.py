@@ -47,6 +47,7 @@ __all__ = [
     "for_each",
     "kept_span",
     "param_declarations",
+    "pool_name",
     "retention",
     "retry_policy",
     "sleep_span",
@@ -170,6 +171,14 @@ def sleep_span(value: Any, path: Path, findings: Findings) -> str | UnsetType:
     except ValueError as error:
         findings.report(path, str(error))
         return UNSET
+
+
+def pool_name(value: Any, path: Path, findings: Findings) -> str | UnsetType:
+    found = convert.name(value, path, findings)
+    if found == "":
+        findings.report(path, "the name of the pool is empty; leave `pool` out for none")
+        return UNSET
+    return found
 
 
 def when_condition(value: Any, path: Path, findings: Findings) -> str | UnsetType:
@@ -321,6 +330,8 @@ TASK_KEYS: Final[Table] = {
         max_parallel=convert.whole,
         tolerance=convert.number,
         compensation=compensation,
+        pool=pool_name,
+        priority=convert.whole,
     ),
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),

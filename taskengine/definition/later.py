@@ -24,8 +24,6 @@ LATER_TASK: Final = frozenset(
     {
         "cache",
         "handlers",
-        "pool",
-        "priority",
         "template",
         "workflow",
     }
@@ -44,8 +42,6 @@ LATER_BUILDER: Final = frozenset(
         "with_concurrency",
         "with_cron_expr",
         "with_handler",
-        "with_pool",
-        "with_priority",
         "with_realtime_task",
         "with_schedule",
         "with_streaming_mode",

@@ -27,13 +27,19 @@ _Compose = Callable[[Source, Findings], Document | None]
 
 
 def read_yaml(
-    text: str | bytes, *, file: str = "", jobs: Collection[str] | None = None, limit_bytes: int = MAX_BYTES
+    text: str | bytes,
+    *,
+    file: str = "",
+    jobs: Collection[str] | None = None,
+    pools: Collection[str] | None = None,
+    limit_bytes: int = MAX_BYTES,
 ) -> WorkflowDefinition:
     """The definition in a YAML text (JSON is YAML, too). Bytes are UTF-8.
 
     file   what positions are told with
     jobs   the names that `job` may have; None: any. It is asked with `in` and iterated for suggestions, so a caller
            that also takes `module:function` answers for those in `__contains__`.
+    pools  the names that `pool` may have; None: any
     Raises InvalidDefinition, with every problem in the order of the text, and nothing else.
     """
     source = _source(text, file, limit_bytes, YAML_LINES)
@@ -41,27 +47,38 @@ def read_yaml(
     if strange:
         message = f"the character U+{ord(strange[0]):04X} may not stand in YAML; write it as an escape in quotes"
         raise InvalidDefinition([source.problem(strange.start(), message)])
-    return _read(compose_yaml, source, jobs)
+    return _read(compose_yaml, source, jobs, pools)
 
 
 def read_json(
-    text: str | bytes, *, file: str = "", jobs: Collection[str] | None = None, limit_bytes: int = MAX_BYTES
+    text: str | bytes,
+    *,
+    file: str = "",
+    jobs: Collection[str] | None = None,
+    pools: Collection[str] | None = None,
+    limit_bytes: int = MAX_BYTES,
 ) -> WorkflowDefinition:
     """As `read_yaml`, for JSON: the same keys, the same checks, the same hash."""
-    return _read(compose_json, _source(text, file, limit_bytes, JSON_LINES), jobs)
+    return _read(compose_json, _source(text, file, limit_bytes, JSON_LINES), jobs, pools)
 
 
 def read_file(
-    path: str | os.PathLike[str], *, jobs: Collection[str] | None = None, limit_bytes: int = MAX_BYTES
+    path: str | os.PathLike[str],
+    *,
+    jobs: Collection[str] | None = None,
+    pools: Collection[str] | None = None,
+    limit_bytes: int = MAX_BYTES,
 ) -> WorkflowDefinition:
     """The definition in a file: JSON if its name ends in `.json`, else YAML. Raises OSError, and as `read_yaml`."""
     with open(path, "rb") as stream:
         data = stream.read(limit_bytes + 1)
     read = read_json if Path(path).suffix.lower() == ".json" else read_yaml
-    return read(data, file=os.fspath(path), jobs=jobs, limit_bytes=limit_bytes)
+    return read(data, file=os.fspath(path), jobs=jobs, pools=pools, limit_bytes=limit_bytes)
 
 
-def _read(compose: _Compose, source: Source, jobs: Collection[str] | None) -> WorkflowDefinition:
+def _read(
+    compose: _Compose, source: Source, jobs: Collection[str] | None, pools: Collection[str] | None
+) -> WorkflowDefinition:
     findings = Findings()
     document = compose(source, findings)
     if document is None:
@@ -69,7 +86,7 @@ def _read(compose: _Compose, source: Source, jobs: Collection[str] | None) -> Wo
         raise InvalidDefinition([source.problem(finding.at, finding.message, finding.path) for finding in found])
     definition = decode_workflow(document.value, findings)
     if definition is not None:
-        check_workflow(definition, jobs, findings)
+        check_workflow(definition, jobs, findings, pools)
     if findings or definition is None:
         raise InvalidDefinition(document.problems(findings.found))
     return definition

@@ -14,6 +14,7 @@ from taskengine.definition import decode, fields
 from taskengine.definition.fields import Choice, Convert, Table
 from taskengine.model.definition import PARAM_TYPES
 from taskengine.model.durations import DURATION_PATTERN
+from taskengine.model.pools import MAX_PRIORITY
 
 __all__ = ["json_schema"]
 
@@ -35,6 +36,7 @@ _KINDS: Final[Mapping[Convert[Any], Schema]] = {
     fields.number: {"type": "number"},
     fields.duration: {"$ref": "#/$defs/duration"},
     decode.workflow_id: {"$ref": "#/$defs/name"},
+    decode.pool_name: {"$ref": "#/$defs/name"},
     decode.when_condition: {"type": ["string", "boolean"]},
     decode.sleep_span: {"anyOf": [{"$ref": "#/$defs/duration"}, {"type": "string", "pattern": r"\$\{\{"}]},
     decode.retry_policy: {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/retry"}]},
@@ -107,6 +109,13 @@ _TASK: Final[Mapping[str, Schema]] = {
         "description": "Share of failed sub-tasks with which this task still succeeds; default: the workflow's.",
         "minimum": 0,
         "maximum": 1,
+    },
+    "pool": {"description": "Whose slots and rate its attempts need; default: only a worker."},
+    "priority": {
+        "description": "Among the attempts that wait for a slot; higher first.",
+        "minimum": -MAX_PRIORITY,
+        "maximum": MAX_PRIORITY,
+        "default": 0,
     },
 }
 _RETRY: Final[Mapping[str, Schema]] = {

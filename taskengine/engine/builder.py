@@ -1,7 +1,7 @@
 """How an engine is put together."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +16,7 @@ from taskengine.errors import InvalidConfiguration
 from taskengine.functions import MAX_RESULT, Registry, Services, builtin_registry
 from taskengine.model.definition import Retention, RetryPolicy
 from taskengine.model.durations import parse_duration
+from taskengine.model.pools import Pool, make_pool, parse_rate, twins
 from taskengine.store.artifacts import open_artifacts
 from taskengine.store.interface import DEFAULT_READERS, Durability
 from taskengine.store.opening import open_store
@@ -77,6 +78,25 @@ class EngineBuilder:
     def with_workers(self, count: int) -> Self:
         """How many bodies run at the same time (20)."""
         return self._with(slots=_at_least(1, count, "workers"))
+
+    def with_pool(self, name: str, *, slots: int, rate: str | None = None) -> Self:
+        """A pool for tasks of all instances: `slots` attempts at once, `rate` starts such as "50/s", "600/m", "1000/h".
+
+        A rate is kept evenly, with bursts of a tenth of a second's worth, and at least one start. Its slots are not
+        workers of their own: an attempt needs one of each. Raises InvalidConfiguration.
+        """
+        try:
+            pool = make_pool(name, _at_least(1, slots, "slots"), None if rate is None else parse_rate(rate))
+        except ValueError as error:
+            raise InvalidConfiguration(str(error)) from None
+        return self.with_pools([pool])
+
+    def with_pools(self, pools: Iterable[Pool]) -> Self:
+        """Several at once, as `taskengine.model.pools` makes them. Raises InvalidConfiguration for equal names."""
+        together = (*self._settings.pools, *pools)
+        if fault := twins(together):
+            raise InvalidConfiguration(fault)
+        return self._with(pools=together)
 
     def with_threads(self, count: int) -> Self:
         """Threads for `def` jobs; without it as many as workers, at most 256."""

@@ -34,6 +34,7 @@ from taskengine.model.definition import Retention, WorkflowDefinition
 from taskengine.model.ids import InstanceId, WorkflowId
 from taskengine.model.messages import Add, Command
 from taskengine.model.params import bind_params
+from taskengine.model.pools import Pool
 from taskengine.model.records import InstanceRow, TokenRow
 from taskengine.model.states import INSTANCE_FINAL, InstanceState
 from taskengine.store.artifacts import Artifacts
@@ -115,7 +116,7 @@ class Engine(Commanding):
             max_result=self._settings.max_result,
             log_cap=self._settings.log_cap,
         )
-        runner = Runner(self._settings.slots, self._directory)
+        runner = Runner(self._settings.slots, self._directory, self._ambient.clock, self._settings.pools)
         logbook = Logbook(
             self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
         )
@@ -382,6 +383,11 @@ class Engine(Commanding):
         return self._settings.retention
 
     @property
+    def pools(self) -> tuple[Pool, ...]:
+        """What tasks may name as their `pool`."""
+        return self._settings.pools
+
+    @property
     def stalled(self) -> bool:
         """The store cannot commit at the moment; what is under way waits, new starts are refused."""
         return self._staff is not None and self._staff.checkpointer.stalled
@@ -399,6 +405,7 @@ class Engine(Commanding):
             stalled=staff.checkpointer.stalled,
             actors=dispatcher.alive,
             stuck=staff.caller.stuck_threads,
+            pools=staff.runner.pools(),
         )
 
     # -- waiting ---------------------------------------------------------------------------------------------------

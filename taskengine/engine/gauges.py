@@ -19,6 +19,10 @@ async def refresh_gauges(engine: Engine, metrics: Metrics) -> None:
     metrics.gauge("engine.slots", status.slots)
     metrics.gauge("engine.running", status.running)
     metrics.gauge("engine.queued", status.queued)
+    for pool in status.pools:
+        metrics.gauge("pools.slots", pool.pool.slots, pool=pool.pool.name)
+        metrics.gauge("pools.running", pool.running, pool=pool.pool.name)
+        metrics.gauge("pools.queued", pool.queued, pool=pool.pool.name)
     metrics.gauge("threads.stuck", status.stuck)
     metrics.gauge("actors.alive", len(actors))
     metrics.gauge("actors.mailbox_depth", sum(actor.depth for actor in actors))

@@ -17,6 +17,7 @@ from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint, Step, added_step, undo_step
 from taskengine.engine.inputs import Given, Item
 from taskengine.engine.mail import Committed, Deliver, Drain, Flush, GraceOver, Interrupted, Landed, Orphaned
+from taskengine.engine.places import by_place, place_of
 from taskengine.engine.planner import (
     Answer,
     Arm,
@@ -97,7 +98,8 @@ class InstanceActor(AsyncActor):
                 self._on_settled(message)
             case Granted():
                 if self._tally is not None:
-                    self._tally.granted(1, self._staff.ambient.clock.now_us())
+                    place = place_of(self._plan.ledger.cast.specs[message.ordinal])
+                    self._tally.granted(place, 1, self._staff.ambient.clock.now_us())
             case Continue():
                 self._continuing = False
             case Start():
@@ -262,7 +264,7 @@ class InstanceActor(AsyncActor):
                 case Launch():
                     self._launch(effect)
                 case Decline():
-                    self._staff.runner.release(self._id, effect.ordinal, effect.attempt)
+                    self._staff.runner.decline(self._id, effect.ordinal, effect.attempt)
                 case Interrupt():
                     self._interrupt(effect)
                 case Arm():
@@ -280,11 +282,12 @@ class InstanceActor(AsyncActor):
 
     def _ask_for_slots(self, offers: list[tuple[Ordinal, int]], *, alone: bool = False) -> None:
         now_us = self._staff.ambient.clock.now_us()
-        granted = self._staff.runner.request(self._id, offers, alone=alone)
-        if self._tally is not None:
-            self._tally.asked(0 if alone else len(offers), len(granted), now_us)
-        for ordinal, attempt in granted:
-            decide(self._plan, Granted(ordinal, attempt), now_us)
+        for place, some in by_place(offers, self._plan.ledger.cast.specs):
+            granted = self._staff.runner.request(self._id, some, place, alone=alone)
+            if self._tally is not None:
+                self._tally.asked(place, 0 if alone else len(some), len(granted), now_us)
+            for ordinal, attempt in granted:
+                decide(self._plan, Granted(ordinal, attempt), now_us)
 
     def _launch(self, effect: Launch) -> None:
         work = self._assignment(effect.ordinal, effect.attempt)

@@ -16,6 +16,7 @@ from taskengine.engine.retention import FOR_EVER
 from taskengine.engine.runner import Runner
 from taskengine.functions import DEFAULT_LOG_CAP, MAX_RESULT, Caller, Registry
 from taskengine.model.definition import Retention, RetryPolicy
+from taskengine.model.pools import Pool
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the engine works.
 
     slots             bodies that run at the same time
+    pools             what tasks may name as their pool
     threads           threads for `def` jobs; None: as many as slots, at most 256
     processes         worker processes for process jobs
     max_recoveries    unclean ends in a row after which an instance is Quarantined; 0: never
@@ -43,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     slots: int = 20
+    pools: tuple[Pool, ...] = ()
     threads: int | None = None
     processes: int = 2
     max_recoveries: int = 5

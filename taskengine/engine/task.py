@@ -214,6 +214,7 @@ class TaskActor(AsyncActor):
             staff.registry.get(spec.job)  # else each item would fail for the same reason
             self._spread(items(work.step, names))
             return True
+        staff.runner.require(spec.pool)
         self._job = job = staff.registry.get(spec.job)
         self._timeout_us = spec.timeout_us or job.timeout_us or staff.settings.default_timeout_us
         direct = self._direct_results()
@@ -503,7 +504,8 @@ class TaskActor(AsyncActor):
             parent.tell(report)
 
     def _release(self) -> None:
-        self._staff.runner.release(self._work.instance_id, self._work.ordinal, self._work.attempt)
+        """The slot goes back, and no body has begun in it."""
+        self._staff.runner.decline(self._work.instance_id, self._work.ordinal, self._work.attempt)
 
     def _clean_up(self) -> None:
         for timer in (self._timer, self._grace):

@@ -12,6 +12,7 @@ from taskengine.functions import JobFunction
 from taskengine.model.artifacts import ArtifactRef, is_reference, referred
 from taskengine.model.definition import TaskSpec, WorkflowDefinition
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
+from taskengine.model.pools import Pool
 from taskengine.model.progress import Progress
 from taskengine.model.records import AttemptRow, DefinitionRow, InstanceRow, Outcome, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, InstanceState, TaskState
@@ -156,6 +157,14 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     builtin: bool
 
 
+class PoolStatus(msgspec.Struct, frozen=True):
+    """A pool at this moment: attempts that run in it, and that wait for it."""
+
+    pool: Pool
+    running: int
+    queued: int
+
+
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the engine is doing at this moment.
 
@@ -166,6 +175,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     stalled  the store cannot commit; nothing new is accepted
     actors   in memory
     stuck    threads whose body was told to end and goes on
+    pools    the same of each pool
     """
 
     store: StoreStatus
@@ -176,6 +186,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     stalled: bool
     actors: int
     stuck: int = 0
+    pools: Sequence[PoolStatus] = ()
 
 
 def commanded(view: InstanceView, *, changed: bool) -> Commanded:

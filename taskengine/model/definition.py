@@ -149,6 +149,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_parallel  sub-tasks of this task that may run at once; None: no limit
     compensation  what undoes it; of a `for_each` it undoes each item
     tolerance     share of failed sub-tasks, 0..1, with which it still succeeds; None: the workflow's
+    pool          whose slots and rate its attempts need besides a worker; empty: none
+    priority      among the attempts that wait for a slot, higher first
     """
 
     name: str
@@ -170,6 +172,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_parallel: int | None = None
     tolerance: float | None = None
     compensation: Compensation | None = None
+    pool: str = ""
+    priority: int = 0
 
 
 class WorkflowDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

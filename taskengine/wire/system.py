@@ -13,6 +13,7 @@ __all__ = [
     "HolderBody",
     "NodeBody",
     "OldestBody",
+    "PoolBody",
     "PruneReply",
     "PruneRequest",
     "RetentionBody",
@@ -70,12 +71,23 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+class PoolBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool: how many of its tasks may run at once, how often one may start (`50/s`), and how many run and wait."""
+
+    name: str
+    slots: int
+    rate: str | None
+    running: int
+    queued: int
+
+
 class StatusBody(msgspec.Struct, frozen=True, kw_only=True):
     """How the engine is doing now.
 
     store       address without a password; size_bytes what it occupies; schema the newest migration
     instances   how many are in each state
     slots       bodies that may run at once; running, queued: tasks
+    pools       the same of each pool that is configured
     backlog     rows that wait for their commit
     actors      in memory
     loop_lag_s  how late the loop lately came to its work
@@ -92,6 +104,7 @@ class StatusBody(msgspec.Struct, frozen=True, kw_only=True):
     actors: int
     stream_clients: int
     loop_lag_s: float
+    pools: list[PoolBody] = []
 
 
 class TableBody(msgspec.Struct, frozen=True, kw_only=True):

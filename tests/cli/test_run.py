@@ -308,6 +308,50 @@ def test_the_number_of_workers_bounds_what_runs(start: Start, workflow: Workflow
     assert process.wait(60) == 0
 
 
+def test_a_pool_bounds_what_runs_and_is_remembered_for_the_resume(
+    command: Command, start: Start, workflow: Workflow, folder: Path, until: Until
+) -> None:
+    tasks = [f"name: t{n}, job: hold, params: {{gate: g{n}}}, pool: api" for n in range(3)]
+    process = start("run", workflow(*tasks), *APP, "--pool", "api=1@100/s", "--pool", "io=2")
+    until(lambda: (folder / "g0.1").exists())
+    assert not (folder / "g1.1").exists()
+    process.kill()
+    process.wait()
+    (record,) = [json.loads((run / "run.json").read_text()) for run in runs_folder().iterdir()]
+    assert record["pools"] == ["api=1@100/s", "io=2"]
+    for name in ("g0", "g1", "g2"):
+        (folder / name).touch()
+    assert command("run", "--resume").returncode == 0
+
+
+def test_an_unknown_pool_is_told_with_its_place_before_anything_runs(command: Command, workflow: Workflow) -> None:
+    file = workflow("name: a, job: noop, pool: apy")
+    done = command("run", file, "--pool", "api=5")
+    assert done.returncode == 4
+    assert "unknown pool `apy`, did you mean `api`? If not, declare it in the configuration" in done.stderr
+    assert not runs_folder().exists()
+    assert command("validate", file).returncode == 0, "which pools a server has is not known here"
+    assert command("run", file, env={"TASKENGINE_EXECUTION__POOLS": "io=5,apy=3@10/s"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("pool", "told"),
+    [
+        ("api", "`api` is no pool; write it as NAME=SLOTS or NAME=SLOTS@RATE, such as api=5@50/s"),
+        ("api=", "`` is no number of slots"),
+        ("api=5@", "`` is no rate"),
+        ("api=5@5", "`5` is no rate; write it as 50/s, 600/m or 1000/h"),
+        ("=5", "the name of the pool is empty"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_a_wrong_use_of_the_command(
+    command: Command, workflow: Workflow, pool: str, told: str
+) -> None:
+    done = command("run", workflow("name: a, job: noop"), "--pool", pool)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
 def test_an_environment_variable_is_weaker_than_the_flag(command: Command, workflow: Workflow) -> None:
     file = workflow("name: a, job: noop")
     env = {"TASKENGINE_EXECUTION__WORKER_CONCURRENCY": "none"}

@@ -233,7 +233,7 @@ def test_retry_of_a_task_that_is_not_there_is_not_found(main: Main, served: Any,
     assert "fragil" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["--app", "jobs.py"], ["-j", "3"], ["--log-level", "debug"]])
+@pytest.mark.parametrize("words", [["--app", "jobs.py"], ["-j", "3"], ["--pool", "io=5"], ["--log-level", "debug"]])
 def test_what_an_engine_in_this_process_would_be_told_is_not_for_a_server(
     main: Main, served: Any, held: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from taskengine.ambient import Ambient
 from taskengine.config import load
 from taskengine.config.keys import KEYS
 from taskengine.engine.builder import EngineBuilder
+from taskengine.model.pools import Pool, Rate
 
 # -- what the engine is told ---------------------------------------------------------------------------------------
 
@@ -59,6 +60,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
         ("STORAGE__DATABASE__DURABILITY", "normal", "with_durability", "normal"),
         ("STORAGE__DATABASE__POOL_SIZE", "9", "with_readers", 9),
         ("EXECUTION__WORKER_CONCURRENCY", "3", "with_workers", 3),
+        ("EXECUTION__POOLS", "io=50,api=5@50/s", "with_pools", (Pool("io", 50), Pool("api", 5, Rate(50, "s")))),
         ("EXECUTION__PROCESS_WORKERS", "5", "with_processes", 5),
         ("EXECUTION__MAX_RECOVERIES", "0", "with_max_recoveries", 0),
         ("EXECUTION__DEFAULT_TASK_TIMEOUT", "2s", "with_default_timeout", 2.0),
@@ -120,6 +122,7 @@ CHANGED: Mapping[str, str] = {
     "LIMITS__STARTS_PER_SECOND": "0.1",
     "LIMITS__FAILED_LOGINS": "2",
     "FUNCTIONS__BUILTIN": "shell_command,noop",
+    "EXECUTION__POOLS": "io=50,api=5@50/s",
 }
 
 
@@ -206,6 +209,15 @@ def test_builtin_jobs_are_those_that_are_listed(asker: httpx.Client) -> None:
     assert {"shell_command", "noop"} <= names
     assert not {"http_request", "sleep", "fail"} & names
     assert upload(asker, "id: off\ntasks: [{name: a, job: fail}]").status_code == 422
+
+
+def test_pools_are_those_that_are_declared(asker: httpx.Client) -> None:
+    pools = asker.get("/api/v1/status").json()["data"]["pools"]
+    assert [(each["name"], each["slots"], each["rate"]) for each in pools] == [("io", 50, None), ("api", 5, "50/s")]
+    assert upload(asker, "id: pooled\ntasks: [{name: a, job: noop, pool: api}]").status_code in (200, 201)
+    refused = upload(asker, "id: pooled\ntasks: [{name: a, job: noop, pool: apy}]")
+    assert refused.status_code == 422
+    assert "unknown pool `apy`, did you mean `api`? If not, declare it in the configuration" in refused.text
 
 
 def test_clients_of_one_token_are_counted(changed: ServerProcess) -> None:

@@ -34,15 +34,19 @@ def shown_name(path: str) -> str:
     return path.encode(errors="backslashreplace").decode()
 
 
-def read_content(content: bytes, name: str, jobs: Collection[str] | None) -> WorkflowDefinition:
+def read_content(
+    content: bytes, name: str, jobs: Collection[str] | None, pools: Collection[str] | None = None
+) -> WorkflowDefinition:
     """The checked definition; JSON if the name says so. Raises InvalidDefinition with every problem."""
     read = read_json if name.lower().endswith(".json") else read_yaml
-    return read(content, file=name, jobs=jobs)
+    return read(content, file=name, jobs=jobs, pools=pools)
 
 
-def load_definition(path: str, jobs: Collection[str] | None) -> WorkflowDefinition:
+def load_definition(
+    path: str, jobs: Collection[str] | None, pools: Collection[str] | None = None
+) -> WorkflowDefinition:
     """The checked definition of a file, or of stdin. Raises InvalidDefinition, OSError."""
-    return read_content(*read_source(path), jobs)
+    return read_content(*read_source(path), jobs, pools)
 
 
 def known_jobs(apps: Sequence[str]) -> Collection[str]:

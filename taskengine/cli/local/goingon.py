@@ -26,7 +26,7 @@ async def go_on(
     async with looking(record.dsn, ambient) as look:
         definition = await look.definition_of(record.id)
     watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=engine.follow, quiet=quiet)
-    builder = make_builder(ambient, record.dsn, record.apps, record.workers)
+    builder = make_builder(ambient, record.dsn, record.apps, record.workers, record.pools)
     return await work(builder, begin, watching, ambient.clock)
 
 
@@ -49,9 +49,13 @@ def absolute(apps: Sequence[str]) -> tuple[str, ...]:
 
 
 def _remember(runs: Runs, record: RunRecord, engine: EngineOptions) -> RunRecord:
-    """Files and workers that are given now count from now on."""
-    apps = absolute(engine.apps)
-    changed = msgspec.structs.replace(record, apps=apps or record.apps, workers=engine.workers or record.workers)
+    """Files, workers and pools that are given now count from now on."""
+    changed = msgspec.structs.replace(
+        record,
+        apps=absolute(engine.apps) or record.apps,
+        workers=engine.workers or record.workers,
+        pools=engine.pools or record.pools,
+    )
     if changed != record and runs.get(record.id) is not None:
         runs.save(changed)
     return changed

@@ -34,6 +34,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     own      the store lies in the run's folder, and goes with it
     apps     absolute paths of the `--app` files
     workers  of `-j`, None: the default
+    pools    of `--pool`, such as `api=5@50/s`
     file     what was run, for people
     """
 
@@ -43,6 +44,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_us: Micros
     apps: tuple[str, ...] = ()
     workers: int | None = None
+    pools: tuple[str, ...] = ()
     file: str = ""
 
 
@@ -76,6 +78,7 @@ class Runs:
         dsn: str | None = None,
         apps: tuple[str, ...] = (),
         workers: int | None = None,
+        pools: tuple[str, ...] = (),
         file: str = "",
     ) -> RunRecord:
         """The record of a run that is to be; nothing is made. `dsn` None: a store of the run's own."""
@@ -86,6 +89,7 @@ class Runs:
             created_us=created_us,
             apps=apps,
             workers=workers,
+            pools=pools,
             file=file,
         )
 

@@ -18,6 +18,7 @@ from taskengine.clock import Clock
 from taskengine.engine.builder import EngineBuilder
 from taskengine.engine.engine import Engine
 from taskengine.model.ids import InstanceId
+from taskengine.model.pools import parse_pool
 from taskengine.wire import InstanceDetail
 
 __all__ = ["Change", "Ending", "Watching", "change_once", "make_builder", "work"]
@@ -46,11 +47,14 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     detail: InstanceDetail | None = None
 
 
-def make_builder(ambient: Ambient, dsn: str, apps: Sequence[str], workers: int | None) -> EngineBuilder:
-    """A builder with the job files loaded. Raises InvalidConfiguration, NotSupportedYet."""
+def make_builder(
+    ambient: Ambient, dsn: str, apps: Sequence[str], workers: int | None, pools: Sequence[str] = ()
+) -> EngineBuilder:
+    """A builder with the job files loaded; pools as `api=5@50/s`. Raises InvalidConfiguration, NotSupportedYet."""
     builder = EngineBuilder(ambient).with_store(dsn).with_entry_points()
     if workers is not None:
         builder.with_workers(workers)
+    builder.with_pools(map(parse_pool, pools))
     for app in apps:
         builder.with_app(app)
     return builder

@@ -392,7 +392,7 @@ class Machine:
         set_up_logging("warning", clean_lines)
         # With its job files, although nothing of it is wanted to run: a task that was offered may start before the
         # command is heard, and must find its function.
-        builder = make_builder(self._ambient, record.dsn, record.apps, record.workers)
+        builder = make_builder(self._ambient, record.dsn, record.apps, record.workers, record.pools)
         with stdout_kept_for_data():
             ending = asyncio.run(change_once(builder, record.id, change))
         assert ending.detail is not None, "nobody interrupts an errand"

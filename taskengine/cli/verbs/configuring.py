@@ -10,7 +10,7 @@ from taskengine.cli.settings import load_settings
 from taskengine.config import Settings
 from taskengine.config.dsn import shown_dsn
 from taskengine.config.keys import KEYS, Key
-from taskengine.config.values import shown
+from taskengine.config.values import POOLS, pool_shapes, shown
 
 __all__ = ["nested", "rows", "show"]
 
@@ -49,8 +49,10 @@ def nested(settings: Settings) -> dict[str, Any]:
 
 
 def _value(key: Key, settings: Settings) -> Any:
-    """What one would write in the file; numbers, yes or no and lists as such, all else as text."""
+    """What one would write in the file; numbers, yes or no, lists and mappings as such, all else as text."""
     value = key.of(settings.config)
+    if key.type == POOLS:
+        return pool_shapes(value)
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, bool | float) or (type(value) is int and key.type is int):
@@ -70,6 +72,8 @@ def _table(found: Sequence[dict[str, Any]], stream: TextIO, *, origin: bool, hea
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{clean(key)}: {_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return clean(f"[{', '.join(value)}]")
     if isinstance(value, bool):

@@ -60,10 +60,12 @@ def _start(
         dsn=lasting_dsn(dsn) if dsn else None,
         apps=apps,
         workers=engine.workers,
+        pools=engine.pools,
         file="" if file == STDIN else os.path.abspath(file),
     )
-    builder = make_builder(ambient, record.dsn or dsn, apps, engine.workers)
-    definition = load_definition(file, builder.build().registry.names())
+    builder = make_builder(ambient, record.dsn or dsn, apps, engine.workers, engine.pools)
+    ready = builder.build()
+    definition = load_definition(file, ready.registry.names(), [pool.name for pool in ready.pools])
     given = parse_assignments(definition.params, params)
     bind_params(definition.params, given)
     if record.dsn:

@@ -1,15 +1,17 @@
 """taskengine/config: every key is heard from every side, the stronger side wins, and every mistake is told."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from taskengine.config import Config, Settings, find_file, load
 from taskengine.config.keys import FLAGS, KEYS, Key
-from taskengine.config.values import parse, shown, split_list
+from taskengine.config.values import POOLS, parse, pool_shapes, shown, split_list
 from taskengine.errors import InvalidConfiguration
 
 EXAMPLE = Path(__file__).parents[3] / "configs" / "server.yaml"
@@ -42,6 +44,7 @@ OTHER: Mapping[str, str] = {
     "task-engine.storage.artifacts.limit": "1MiB",
     "task-engine.storage.database.durability": "normal",
     "task-engine.execution.worker_concurrency": "3",
+    "task-engine.execution.pools": "io=50,接口=5@50/s",
     "task-engine.execution.process_workers": "5",
     "task-engine.execution.default_task_timeout": "none",
     "task-engine.execution.retry.count": "4",
@@ -83,11 +86,15 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def yaml_of(settings: Mapping[str, str]) -> str:
-    import yaml
-
-    written = {name: list(split_list(text)) if is_list(name) else text for name, text in settings.items()}
+    written = {name: written_of(name, text) for name, text in settings.items()}
     dumped: str = yaml.safe_dump(nested(written), allow_unicode=True)
     return dumped
+
+
+def written_of(name: str, text: str) -> Any:
+    if KEYS[name].type == POOLS:
+        return pool_shapes(parse(KEYS[name], split_list(text)))
+    return list(split_list(text)) if is_list(name) else text
 
 
 def is_list(name: str) -> bool:
@@ -206,7 +213,20 @@ def test_every_field_is_explained_where_it_is_declared() -> None:
         ("task-engine: {general: {log_level: debag}}\n", "did you mean `debug`?"),
         ("task-engine: {limits: {definition: 32MiB}}\n", "32MiB is not between 1KiB and 16MiB"),
         ("task-engine: {limits: {body: 1MB}}\n", "`1MB` is no size; write it as 256KiB"),
-        ("task-engine: {execution: {pools: {}}}\n", "`pools` is not supported yet; see docs/not-yet.md"),
+        ("task-engine: {execution: {pools: 5}}\n", ":1:34: a mapping is expected here, such as {io: 50, api: {slots"),
+        ("task-engine: {execution: {pools: [io=5]}}\n", ":1:34: a mapping is expected here"),
+        ("task-engine: {execution: {pools: {io: 0}}}\n", ":1:35: 0 slots for the pool `io`; 1..10,000 are possible"),
+        ("task-engine: {execution: {pools: {io: many}}}\n", ":1:39: `many` is no number of slots"),
+        ("task-engine: {execution: {pools: {io: [5]}}}\n", ":1:39: a single value is expected here"),
+        ("task-engine: {execution: {pools: {io: {rate: 5/s}}}}\n", ":1:35: the pool has no `slots`"),
+        ("task-engine: {execution: {pools: {io: {slot: 5}}}}\n", ":1:40: unknown key `slot`"),
+        ("task-engine: {execution: {pools: {io: {slots: 5, rate: 5}}}}\n", ":1:56: `5` is no rate; write it as 50/s"),
+        (
+            "task-engine: {execution: {pools: {io: {slots: 5, rate: 0/s}}}}\n",
+            "a rate of 0/s; 1..1,000,000 are possible",
+        ),
+        ("task-engine: {execution: {pools: {a b: 5}}}\n", ":1:35: the name of the pool `a b` has a space in it"),
+        ("task-engine: {execution: {pools: {io: 5, IO: 6}}}\n", "the pools `io` and `IO` have the same name"),
         ("task-engine: {execution: {cluster: {kind: dask}}}\n", "`cluster` is not supported yet"),
         ("plugins: []\n", "`plugins` is not supported yet"),
         ("task-engine: {storage: {database: {type: postgresql}}}\n", "dsn is the address of a sqlite database"),
@@ -234,7 +254,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     [
         ("TASKENGINE_SERVER__PROT", "did you mean `TASKENGINE_SERVER__PORT`?"),
         ("TASKENGINE_WOMBAT__X", "docs/configuration.md lists them"),
-        ("TASKENGINE_EXECUTION__POOLS", "not supported yet"),
+        ("TASKENGINE_EXECUTION__CLUSTER", "not supported yet"),
     ],
 )
 def test_a_variable_that_sets_nothing_is_an_error(variable: str, wanted: str) -> None:
@@ -300,6 +320,9 @@ def test_a_broken_list_is_refused(text: str) -> None:
 def test_what_is_shown_can_be_read_back(key: Key) -> None:
     for value in (key.default, parse(key, raw_of(key.name, OTHER[key.name]))):
         text = shown(key, value)
+        if key.type == POOLS:
+            text = ",".join(f"{name}={said}" for name, said in yaml.safe_load(text).items())
+            text = re.sub(r"\{'slots': (\d+), 'rate': '(.*?)'\}", r"\1@\2", text)
         assert parse(key, split_list(text.strip("[]")) if is_list(key.name) else text) == value
 
 

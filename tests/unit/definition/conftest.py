@@ -73,6 +73,8 @@ def tasks(draw, name, before):
         at_most_once=once,
         idempotency_key=draw(st.sampled_from(["", "k", "k-${{ instance.id }}"])),
         continue_on_failure=draw(st.booleans()),
+        pool=draw(st.just("") | NAMES),
+        priority=draw(st.integers(-1000, 1000)),
     )
 
 
@@ -138,4 +140,6 @@ tasks:
     at_most_once: true
     idempotency_key: load-${{ params.trade_date }}
     continue_on_failure: true
+    pool: api
+    priority: -3
 """

@@ -40,6 +40,8 @@ def test_the_builder_and_the_file_give_the_same_bytes(full_text: str) -> None:
         .with_at_most_once()
         .with_idempotency_key("load-${{ params.trade_date }}")
         .with_continue_on_failure()
+        .with_pool("api")
+        .with_priority(-3)
         .build()
     )
     built = (

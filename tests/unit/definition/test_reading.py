@@ -78,6 +78,8 @@ def test_a_full_file_is_read_to_the_last_key(full_text: str) -> None:
                 at_most_once=True,
                 idempotency_key="load-${{ params.trade_date }}",
                 continue_on_failure=True,
+                pool="api",
+                priority=-3,
             ),
         ),
     )
