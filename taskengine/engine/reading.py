@@ -9,7 +9,7 @@ from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory
 from taskengine.engine.planner import Shape
-from taskengine.engine.results import whole_results
+from taskengine.engine.results import gathered, whole_results
 from taskengine.engine.sights import Ending, Snapshot
 from taskengine.engine.views import (
     AttemptView,
@@ -40,6 +40,8 @@ __all__ = ["Reading"]
 
 _JSON: Final = msgspec.json.Decoder()
 _PAGE: Final = 1000
+_SHOWN_ITEMS: Final = 1000
+"""Of a `for_each` among an instance's results; a longer list is read through its sub-tasks."""
 _GUESSABLE: Final = 1000
 """Names among which it is quick to find one that looks like another."""
 
@@ -280,7 +282,24 @@ class Reading:
             found = await self._store.results(instance_id, [Ordinal(leaf) for leaf in blueprint.leaves])
         names = blueprint.shape.names
         whole = await whole_results(found, self._artifacts)
-        return {names[leaf]: _JSON.decode(whole[Ordinal(leaf)]) for leaf in blueprint.leaves if leaf in whole}
+        results = {names[leaf]: _JSON.decode(whole[Ordinal(leaf)]) for leaf in blueprint.leaves if leaf in whole}
+        for leaf in blueprint.leaves:
+            if blueprint.shape.specs[leaf].for_each is not msgspec.UNSET:
+                results.update(await self._spread_result(instance_id, blueprint.shape, leaf))
+        return results
+
+    async def _spread_result(self, instance_id: InstanceId, shape: Shape, leaf: int) -> dict[str, Any]:
+        """Of a `for_each` that succeeded, unless it has more items than anybody looks at."""
+        if (await self._store.task_states(instance_id, [leaf])).get(Ordinal(leaf)) is not TaskState.SUCCESS:
+            return {}
+        members: list[int] = []
+        async for row in self._task_rows(instance_id, len(shape.names), MAX_ORDINAL):
+            if row.parent == leaf and row.added_by >= 0:
+                members.append(row.ordinal)
+                if len(members) > _SHOWN_ITEMS:
+                    return {}
+        found = await gathered(self._store, self._artifacts, instance_id, members)
+        return {shape.names[leaf]: _JSON.decode(found)}
 
     async def _view(self, row: InstanceRow, last: EventRow | None) -> InstanceView:
         return await self.view_of((row, await self._progress(row, last)))

@@ -50,6 +50,13 @@ async def test_a_job_runs_once_for_each_item(world: World, count: int) -> None:
     assert await engine.get_tasks(done.id, after=1, limit=3) == found[2:5]
 
 
+@pytest.mark.parametrize(("count", "shown"), [(0, True), (3, True), (1001, False)])
+async def test_the_list_is_the_result_of_an_instance_that_ends_with_it(world: World, count: int, shown: bool) -> None:
+    engine = await world.start(JOBS)
+    done = await finished(engine, flow(fan(list(range(count)))))
+    assert await engine.result(done.id) == ({"扇": [2 * x for x in range(count)]} if shown else {})
+
+
 async def test_items_come_from_an_expression_and_know_their_place(world: World) -> None:
     engine = await world.start({**JOBS, "list": lambda: ["甲", "乙"], "name": lambda at, what, day: f"{at}{what}{day}"})
     spread = fan(

@@ -47,7 +47,9 @@ def random_story(rng: random.Random) -> Story:
     acts = tuple(_acts(rng, task) for task in tasks)
     grows = rng.random() < 0.5
     if rng.random() < 0.4:
-        tasks = tuple(msgspec.structs.replace(task, compensation=_undo(rng)) for task in tasks)
+        tasks = tuple(
+            task if task.job == "wait_for" else msgspec.structs.replace(task, compensation=_undo(rng)) for task in tasks
+        )
         definition = msgspec.structs.replace(definition, tasks=tasks)
     if grows:
         definition = msgspec.structs.replace(definition, sub_task_error_tolerance=rng.choice([0.0, 0.0, 0.34, 1.0]))
@@ -95,6 +97,8 @@ def added_act(name: str, tries: int) -> Act:
 def _task(rng: random.Random, number: int) -> TaskSpec:
     needs = rng.sample(range(number), k=min(number, rng.choice([0, 1, 1, 2, 3])))
     triggers: Sequence[Trigger] = list(Trigger) if needs else [Trigger.ALL_SUCCESS, Trigger.ALL_DONE]
+    if rng.random() < 0.08:
+        return _wait(rng, number, tuple(f"t{need}" for need in needs))
     at_most_once = rng.random() < 0.1
     retry = None
     if not at_most_once and rng.random() < 0.5:
@@ -109,6 +113,12 @@ def _task(rng: random.Random, number: int) -> TaskSpec:
         continue_on_failure=rng.random() < 0.15,
         max_parallel=rng.choice([None, None, None, 1, 2]),
     )
+
+
+def _wait(rng: random.Random, number: int, needs: tuple[str, ...]) -> TaskSpec:
+    """It waits for one of two signals; everything else about it may still go wrong."""
+    params = {"signal": rng.choice("ab"), "on_timeout": rng.choice(["fail", "continue"])}
+    return TaskSpec(name=f"t{number}", job="wait_for", depends_on=needs, params=params)
 
 
 def _acts(rng: random.Random, task: TaskSpec) -> tuple[Act, ...]:

@@ -45,11 +45,13 @@ from taskengine.model.messages import (
     Retry,
     RetryScope,
     Settled,
+    Signal,
     Start,
     TaskDue,
 )
 from taskengine.model.records import Decision, InstanceRow, Outcome, ParkKind, TaskFailure, TaskRow
 from taskengine.model.states import TASK_FINAL, Hold, InstanceState, Phase, TaskState
+from taskengine.model.waits import wait_of
 
 _UNDONE = (TaskState.COMPENSATED, TaskState.COMPENSATION_FAILED)
 _UNDOING = (*_UNDONE, TaskState.COMPENSATING)
@@ -87,6 +89,7 @@ class World:
         self.killer_alive = True
         self.commands = 0
         self.adds = 0
+        self.waits = any(spec.job == "wait_for" for spec in definition.tasks)
         self.plan = Plan.new(
             self.shape,
             InstanceRow(
@@ -361,6 +364,8 @@ class World:
             choices.append((4, self.do_add))
         if not calm:
             choices += [(1, self.do_command), (1, self.do_repeat)]
+            if self.waits:
+                choices.append((1, self.do_signal))
             if self.rng.random() < 0.15:
                 choices += [(2, self.crash), (2, self.lose_commit)]
         weights = [weight for weight, _ in choices]
@@ -405,6 +410,11 @@ class World:
         if ordinal in self.interrupted and self.rng.random() < 0.8:
             self.inbox.append(Settled(Ordinal(ordinal), attempt, Outcome.INTERRUPTED))
             return
+        if (wait := wait_of(self.plan.ledger.cast.specs[ordinal])) is not None:
+            due = Micros(self.now + 9_000_000) if self.rng.random() < 0.5 else None
+            park = Park(ParkKind.SIGNAL, due, wait.signal)
+            self.inbox.append(Settled(Ordinal(ordinal), attempt, Outcome.PARK, park=park))
+            return
         act = self.act(ordinal)
         failure = TaskFailure(type="Oops", message="坏了", retryable=act.retryable)
         park = Park(ParkKind.SLEEP, Micros(self.now + 3_000_000)) if act.outcome is Outcome.PARK else None
@@ -417,6 +427,13 @@ class World:
         if ordinal < len(self.shape.names):
             return self.story.act(ordinal, task.tries)
         return added_act(self.plan.ledger.cast.names[ordinal], task.tries)
+
+    def do_signal(self) -> None:
+        self.commands += 1
+        name = self.rng.choice("ab")
+        payload = msgspec.Raw(str(self.commands).encode())
+        self.inbox.append(Signal(CommandId(f"signal{self.commands}"), name, payload))
+        self.meddled = True
 
     def do_add(self) -> None:
         """A body adds sub-tasks; now and then somebody from outside does."""
@@ -495,7 +512,7 @@ class World:
         """What a user would do with an instance that is held; False when there is nothing to do."""
         hold = self.plan.ledger.hold
         if hold is Hold.NONE:
-            return False
+            return self.release_waits()
         self.commands += 1
         self.lift()
         self.killer_alive = False
@@ -503,9 +520,28 @@ class World:
         self.inbox.append(kind_of(CommandId(f"release{self.commands}")))
         return True
 
+    def release_waits(self) -> bool:
+        """Somebody comes for each task that waits for ever."""
+        waiting = [task for task in self.plan.ledger.tasks if task.park is ParkKind.SIGNAL]
+        for task in waiting:
+            self.commands += 1
+            self.inbox.append(Signal(CommandId(f"signal{self.commands}"), task.key))
+            self.meddled = True
+        return bool(waiting)
+
+    def check_signals(self) -> None:
+        """A committed signal was taken at most once, by a task that waited for its name."""
+        rows = self.committed.commands
+        for row in rows.values():
+            if row.kind == "taken":
+                assert row.id.removesuffix("/taken") in rows
+        takers = [row.answer for row in rows.values() if row.kind == "taken"]
+        assert len(takers) == len(set(takers)), "one attempt takes one signal"
+
     def check_end(self) -> None:
         assert all(self.committed.state_of(ordinal) in TASK_FINAL for ordinal in self.committed.live())
         states = [self.committed.state_of(ordinal) for ordinal in range(len(self.shape.names))]
+        self.check_signals()
         for row in self.committed.tasks.values():
             self.check_family(row)
         final = self.committed.instance.final if self.committed.instance is not None else None
@@ -516,7 +552,7 @@ class World:
         )
         timed = self.shape.timeout_us is not None
         undone = any(row.attempt and row.state in _UNDONE for row in self.committed.tasks.values())
-        if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost or undone):
+        if self.shape.on_failure is OnFailure.CONTINUE and not (self.meddled or timed or lost or undone or self.waits):
             assert states == expected_states(self.story)
 
     def check_family(self, parent: TaskRow) -> None:

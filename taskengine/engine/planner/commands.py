@@ -194,9 +194,7 @@ def _failed_and_stopped(plan: Plan) -> _Again:
     if ledger.final is InstanceState.COMPENSATED:
         return _undone_and_bad(plan)
     for task in ledger.tasks:
-        if not plan.counts_as_bad(task):
-            continue
-        if task.parent != TOP and not _counts(plan, ledger.tasks[task.parent]):
+        if not _is_to_repeat(plan, task):
             continue
         if task.body_seq and any(plan.counts_as_bad(ledger.tasks[member]) for member in cast.members(task.ordinal)):
             again.reopened.add(task.ordinal)
@@ -219,15 +217,20 @@ def _undone_and_bad(plan: Plan) -> _Again:
     first = {
         task.ordinal
         for task in ledger.tasks
-        if not task.out and (task.state is TaskState.COMPENSATED or plan.counts_as_bad(task))
+        if not task.out and (task.state is TaskState.COMPENSATED or _is_to_repeat(plan, task))
     }
     ancestors = {ancestor for ordinal in first for ancestor in cast.above(ordinal)} - first
     bodies = cast.below(first | {after for ancestor in ancestors for after in cast.dependents[ancestor]})
     return _Again(bodies, ancestors - bodies)
 
 
-def _counts(plan: Plan, parent: Task) -> bool:
-    """Whether a failed sub-task is to be repeated: its parent has failed, and its own body will not run again."""
+def _is_to_repeat(plan: Plan, task: Task) -> bool:
+    """It ended bad, and that counts: a sub-task only if its parent failed by it, and not before or in spite of it."""
+    if not plan.counts_as_bad(task):
+        return False
+    if task.parent == TOP:
+        return True
+    parent = plan.ledger.tasks[task.parent]
     return plan.counts_as_bad(parent) and parent.body_seq > 0
 
 
