@@ -151,7 +151,7 @@ async def list_tasks(
 
 
 @get(
-    "/api/v1/instances/{instance_id:str}/tasks/{task_name:str}",
+    "/api/v1/instances/{instance_id:str}/tasks/{task_name:path}",
     opt={"scope": "read"},
     responses=problems(400, 404, 503),
     tags=["instances"],
@@ -159,7 +159,7 @@ async def list_tasks(
 )
 async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: Parts) -> Reply[Envelope[TaskBody]]:
     """One task with all its attempts. Its lines are at `/instances/{id}/logs?task=`."""
-    name = composed(task_name)
+    name = composed(str(task_name).lstrip("/"))  # that of a sub-task has a slash inside
     task = await parts.engine.get_task(instance_id, name)
     attempts = await parts.engine.get_attempts(instance_id, task=name)
     return Reply(Envelope(data=task_body(task, attempts)))

@@ -369,7 +369,7 @@ async def test_tasks_are_added_to_a_running_instance() -> None:
             answer = await client.post(tasks, json=wrong)
             assert answer.status_code == status, answer.text
         listed = (await client.get(tasks)).json()["data"]["items"]
-        assert [task["id"] for task in listed] == ["a", "a/x"]
+        assert [task["name"] for task in listed] == ["a", "a/x"]
         gate.set()
         ended = await client.get(f"{tasks.removesuffix('/tasks')}?wait=20s")
         assert ended.json()["data"]["progress"]["completed"] == 2
