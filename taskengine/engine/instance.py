@@ -296,6 +296,18 @@ class InstanceActor(AsyncActor):
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
         ledger, cast = self._plan.ledger, self._plan.ledger.cast
+        if ledger.phase is not Phase.COMP and ordinal < cast.defined and not cast.families:
+            step = self._blueprint.step(ordinal)
+            if step.fixed and not self._direct(ordinal):  # the many that need nothing
+                return Assignment(
+                    instance_id=self._id,
+                    ordinal=ordinal,
+                    attempt=attempt,
+                    run=ledger.run,
+                    step=step,
+                    given=self._facts(),
+                    name=cast.names[ordinal],
+                )
         undoing = ledger.tasks[ordinal].undoing
         step, direct = self._undo_step(ordinal) if undoing else self._step(ordinal), self._direct(ordinal)
         work = Assignment(
@@ -365,7 +377,8 @@ class InstanceActor(AsyncActor):
     def _direct(self, ordinal: Ordinal) -> frozenset[int]:
         """Direct dependencies whose results the body may want besides what expressions name."""
         cast = self._plan.ledger.cast
-        spec, needs = cast.specs[ordinal], cast.dependencies[self._heir(ordinal)]
+        spec = cast.specs[ordinal]
+        needs = cast.dependencies[ordinal if ordinal < cast.defined else self._heir(ordinal)]
         if not needs or spec.for_each is not msgspec.UNSET:  # what only spreads has no body
             return frozenset()
         if spec.result_mapping or spec.required_params or self._takes_context(spec.job):

@@ -243,7 +243,7 @@ class JobContext:
         """The body has ended: a last line says how many were dropped, and nobody listens any more. For the caller."""
         if self._sink is not None and self._quota is not None and (note := self._quota.note()):
             self._sink(LogLine("warning", note, self.clock.now_us()))
-        self._sink = None
+        self._sink = self._asker = None
 
     def set_progress(self, fraction: float, message: str = "") -> None:
         """How far the body is, 0 to 1; what is outside counts as the nearer end."""

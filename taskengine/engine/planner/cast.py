@@ -40,6 +40,7 @@ class Cast:
 
     As long as nothing is added, the lists are the definition's own, shared by all its instances.
 
+    defined   tasks of the definition; a larger ordinal was added
     sources   of added tasks: what they are made from, as their rows have it
     parents   of added tasks; `TOP` for one that was added beside the definition's
     families  of tasks that have sub-tasks
@@ -48,8 +49,8 @@ class Cast:
     __slots__ = (
         "_item_specs",
         "_own",
-        "_shape",
         "cleanup",
+        "defined",
         "dependencies",
         "dependents",
         "families",
@@ -61,7 +62,7 @@ class Cast:
     )
 
     def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+        self.defined = len(shape.names)
         self._own = False
         self._item_specs: dict[int, TaskSpec] = {}
         self.names: list[str] = shape.names
@@ -76,11 +77,6 @@ class Cast:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def defined(self) -> int:
-        """Tasks of the definition; a larger ordinal was added."""
-        return len(self._shape.names)
 
     def parent(self, ordinal: int) -> int:
         return self.parents.get(ordinal, TOP)

@@ -434,6 +434,30 @@ class Ledger:
 
     def task_row(self, task: Task) -> TaskRow:
         """Every persisted field of a task."""
+        if task.ordinal >= self.cast.defined:
+            return self._added_row(task)
+        return TaskRow(
+            ordinal=Ordinal(task.ordinal),
+            name=self.cast.names[task.ordinal],
+            state=task.state,
+            attempt=task.attempt,
+            tries=task.tries,
+            begun=task.begun,
+            due_us=task.due_us,
+            park=task.park,
+            key=task.key,
+            body_seq=task.body_seq,
+            losses=task.losses,
+            suspect=task.suspect,
+            reason=task.reason,
+            started_us=task.started_us,
+            finished_us=task.finished_us,
+            result=task.result,
+            error=task.error,
+        )
+
+    def _added_row(self, task: Task) -> TaskRow:
+        """The same of a task that the definition does not have."""
         return TaskRow(
             ordinal=Ordinal(task.ordinal),
             name=self.cast.names[task.ordinal],
@@ -441,7 +465,7 @@ class Ledger:
             attempt=task.attempt,
             tries=task.tries,
             parent=task.parent,
-            spec=self.cast.sources.get(task.ordinal),
+            spec=self.cast.sources[task.ordinal],
             added_by=task.added_by,
             begun=task.begun,
             due_us=task.due_us,
