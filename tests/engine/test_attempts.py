@@ -1,6 +1,7 @@
 """Attempts: retries and their delays, timeouts that really end a body, in every place where bodies run."""
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -12,7 +13,9 @@ from engine.worlds import LIMIT_S, World, eventually, finished, flow, live_actor
 
 from taskengine import SyncTaskContext, TaskContext, job
 from taskengine.clock import Micros
+from taskengine.engine.task import TaskActor
 from taskengine.errors import JobError, NonRetryable, RetryAfter
+from taskengine.functions.calls import AsyncCall
 from taskengine.model.definition import Executor, RetryPolicy, TaskSpec
 
 S = 1_000_000
@@ -237,3 +240,20 @@ async def test_nothing_is_sent_to_the_dead_in_normal_operation(world: World) -> 
 def test_the_errors_a_job_may_raise_are_job_errors() -> None:
     errors: list[Any] = [NonRetryable, RetryAfter]
     assert all(issubclass(error, JobError) for error in errors)
+
+
+async def test_an_attempt_leaves_nothing_for_the_collector(world: World) -> None:
+    """A circle for each attempt would bring the collector, and it looks at all that there is."""
+
+    async def nothing() -> None: ...
+
+    engine = await world.start({"nothing": nothing})
+    gc.collect()
+    gc.disable()
+    try:
+        done = await finished(engine, flow(*[TaskSpec(name=f"t{n}", job="nothing") for n in range(200)]))
+        left = sum(isinstance(each, AsyncCall | TaskActor) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert done.status == "Success"
+    assert left < 20, f"{left} of 200 attempts are still there"
