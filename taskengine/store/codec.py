@@ -403,8 +403,9 @@ def check_fit(rows: Iterable[Values]) -> None:
     """
     for row in rows:
         for value in row:
-            if isinstance(value, str):
+            kind = type(value)
+            if kind is str:
                 if not value.isascii():
                     value.encode()
-            elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+            elif kind is int and not -_INT64 <= value < _INT64:
                 raise ValueError("an integer beyond 64 bits")

@@ -19,7 +19,7 @@ from taskengine.model.definition import OnFailure, ParamSpec, RetryPolicy, TaskS
 from taskengine.model.ids import WorkflowId
 
 WAIT_S = 300
-ATTEMPTS_AT_A_BOUND = 3
+ATTEMPTS_AT_A_BOUND = 8
 LEVEL_WIDTH = 30
 
 

@@ -112,10 +112,10 @@ def test_a_cycle_in_a_chain_of_ten_thousand_is_found(back: int) -> None:
 
 
 def spent_s(size: int) -> float:
-    """The least of three tries: seconds of processor time for a graph of `size` nodes with two edges each."""
+    """The least of several tries: seconds of processor time for a graph of `size` nodes with two edges each."""
     rows = [[at // 2, at - 1] if at > 2 else [0] * (at == 1) for at in range(size)]
     tries = []
-    for _ in range(3):
+    for _ in range(5):
         began_s = time.process_time()
         graph = Graph(rows)
         assert not graph.find_cycle()
@@ -126,5 +126,5 @@ def spent_s(size: int) -> float:
 
 def test_a_hundred_thousand_nodes_are_linear() -> None:
     small, large = spent_s(20_000), spent_s(100_000)
-    assert large / small < 8
+    assert large / small < 10, "five times as many; were it quadratic it would be 25"
     assert large < 5
