@@ -7,6 +7,7 @@ new one from the store.
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,7 @@ from taskengine.engine.planner import (
     Reply,
     decide,
 )
+from taskengine.engine.planner.task import Task
 from taskengine.engine.results import Results
 from taskengine.engine.sights import results_of
 from taskengine.engine.staff import Staff
@@ -295,36 +297,38 @@ class InstanceActor(AsyncActor):
         self._bodies[effect.ordinal] = (effect.attempt, ref)
 
     def _assignment(self, ordinal: Ordinal, attempt: int) -> Assignment:
-        ledger, cast = self._plan.ledger, self._plan.ledger.cast
-        if ledger.phase is not Phase.COMP and ordinal < cast.defined and not cast.families:
-            step = self._blueprint.step(ordinal)
-            if step.fixed and not self._direct(ordinal):  # the many that need nothing
-                return Assignment(
-                    instance_id=self._id,
-                    ordinal=ordinal,
-                    attempt=attempt,
-                    run=ledger.run,
-                    step=step,
-                    given=self._facts(),
-                    name=cast.names[ordinal],
-                )
-        undoing = ledger.tasks[ordinal].undoing
-        step, direct = self._undo_step(ordinal) if undoing else self._step(ordinal), self._direct(ordinal)
+        cast = self._plan.ledger.cast
+        added = decode_added(cast.sources[ordinal]) if ordinal >= cast.defined else None
+        task = self._plan.ledger.tasks[ordinal]
+        step = self._step(task, added)
         work = Assignment(
             instance_id=self._id,
             ordinal=ordinal,
             attempt=attempt,
-            run=ledger.run,
+            run=self._plan.ledger.run,
             step=step,
             given=self._facts(),
             name=cast.names[ordinal],
-            item=self._item(ordinal),
-            undo=ledger.error if undoing else None,
-            before=self._before(ordinal) if cast.families else {},
         )
-        if step.fixed and not direct and not undoing:
+        # An item of a `for_each` comes after what its parent comes after.
+        needs = cast.dependencies[task.parent if added is not None and added.task is None else ordinal]
+        direct = self._direct(ordinal, needs)
+        if step.fixed and not direct and not task.undoing and added is None and not cast.families:
+            return work  # the many that need nothing
+        work = msgspec.structs.replace(
+            work,
+            item=None if added is None or added.task is not None else Item(added.index, _JSON.decode(added.item)),
+            undo=self._plan.ledger.error if task.undoing else None,
+            before={cast.short_name(o): o for o in needs} if cast.families else {},
+        )
+        if step.fixed and not direct and not task.undoing:
             return work
-        ordinals, tasks = self._blueprint.shape.ordinals, ledger.tasks
+        return self._with_inputs(work, direct)
+
+    def _with_inputs(self, work: Assignment, direct: frozenset[int]) -> Assignment:
+        """What its expressions name and its body may want, or where to read it."""
+        step, undoing = work.step, work.undo is not None
+        ordinals, tasks, cast = self._blueprint.shape.ordinals, self._plan.ledger.tasks, self._plan.ledger.cast
         results = {ordinals[each] for each in step.results} | direct
         errors = {ordinals[each] for each in step.errors}
         mentioned = {ordinals[each] for each in step.mentions}
@@ -336,49 +340,25 @@ class InstanceActor(AsyncActor):
             work,
             statuses={cast.names[o]: tasks[o].state.value for o in mentioned},
             results=at_hand,
-            missing_results=frozenset(missing | gathers.keys() | ({ordinal} if undoing else set())),
+            missing_results=frozenset(missing | gathers.keys() | ({work.ordinal} if undoing else set())),
             missing_errors=frozenset(errors),
             names={o: cast.short_name(o) for o in results | errors | mentioned},
             direct=direct,
             gathers=gathers,
         )
 
-    def _undo_step(self, ordinal: Ordinal) -> Step:
-        cast = self._plan.ledger.cast
-        is_data = ordinal >= cast.defined and self._added(ordinal).task is not None
-        return undo_step(cast.specs[ordinal], is_data=is_data)
+    def _step(self, task: Task, added: Added | None) -> Step:
+        spec = self._plan.ledger.cast.specs[task.ordinal]
+        if task.undoing:
+            return undo_step(spec, is_data=added is not None and added.task is not None)
+        if added is None:
+            return self._blueprint.step(Ordinal(task.ordinal))
+        return self._blueprint.item_step(task.parent) if added.task is None else added_step(spec)
 
-    def _before(self, ordinal: Ordinal) -> dict[str, int]:
-        cast = self._plan.ledger.cast
-        return {cast.short_name(o): o for o in cast.dependencies[self._heir(ordinal)]}
-
-    def _heir(self, ordinal: Ordinal) -> Ordinal:
-        """The task whose dependencies it has: an item of a `for_each` comes after what its parent comes after."""
-        is_item = ordinal >= self._plan.ledger.cast.defined and self._added(ordinal).task is None
-        return Ordinal(self._plan.ledger.cast.parent(ordinal)) if is_item else ordinal
-
-    def _step(self, ordinal: Ordinal) -> Step:
-        cast = self._plan.ledger.cast
-        if ordinal < cast.defined:
-            return self._blueprint.step(ordinal)
-        if self._added(ordinal).task is None:
-            return self._blueprint.item_step(cast.parent(ordinal))
-        return added_step(cast.specs[ordinal])
-
-    def _item(self, ordinal: Ordinal) -> Item | None:
-        if ordinal < self._plan.ledger.cast.defined:
-            return None
-        added = self._added(ordinal)
-        return Item(added.index, _JSON.decode(added.item)) if added.task is None else None
-
-    def _added(self, ordinal: Ordinal) -> Added:
-        return decode_added(self._plan.ledger.cast.sources[ordinal])
-
-    def _direct(self, ordinal: Ordinal) -> frozenset[int]:
-        """Direct dependencies whose results the body may want besides what expressions name."""
+    def _direct(self, ordinal: Ordinal, needs: Sequence[int]) -> frozenset[int]:
+        """Of what it depends on, that whose result the body may want besides what expressions name."""
         cast = self._plan.ledger.cast
         spec = cast.specs[ordinal]
-        needs = cast.dependencies[ordinal if ordinal < cast.defined else self._heir(ordinal)]
         if not needs or spec.for_each is not msgspec.UNSET:  # what only spreads has no body
             return frozenset()
         if spec.result_mapping or spec.required_params or self._takes_context(spec.job):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from taskengine.engine.planner.cast import Cast
-from taskengine.engine.planner.ledger import Task
+from taskengine.engine.planner.task import Task
 from taskengine.model.artifacts import is_reference, referred
 from taskengine.model.ids import InstanceId, Ordinal
 from taskengine.model.states import TaskState

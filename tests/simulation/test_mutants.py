@@ -7,10 +7,14 @@ import pytest
 from simulation.test_simulation import history
 
 from taskengine.clock import Micros
-from taskengine.engine.planner import adding, commands, decision, effects, outcomes, recovery
+from taskengine.engine.planner import commands, decision, effects, outcomes, recovery
 from taskengine.engine.planner import plan as plan_module
-from taskengine.engine.planner.ledger import Ledger, Task
+from taskengine.engine.planner import saga as saga_module
+from taskengine.engine.planner.answers import Refused
+from taskengine.engine.planner.ledger import Ledger
 from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.saga import Saga
+from taskengine.engine.planner.task import Task
 from taskengine.engine.planner.trigger import TriggerVerdict
 from taskengine.errors import TaskEngineError
 from taskengine.model.messages import Settled
@@ -140,10 +144,10 @@ def call_everything_a_success(patch: pytest.MonkeyPatch) -> None:
 
 
 def resume_without_looking(patch: pytest.MonkeyPatch) -> None:
-    def mutant(plan: Plan, now_us: Micros) -> str:
+    def mutant(plan: Plan, now_us: Micros) -> bool:
         if not plan.ledger.at_end:
             plan.ledger.hold = Hold.NONE  # the row is not written
-        return ""
+        return True
 
     patch.setattr(commands, "_resume", mutant)
 
@@ -175,19 +179,26 @@ def forget_the_tolerance(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_in_half_a_batch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(adding, "_order", lambda added, needs: range(len(added) // 2 + 1))
+    real = Ledger.add
+
+    def mutant(ledger: Ledger, added: Any, *rest: Any) -> Task:
+        if added.task is not None and added.task.name == "s3":
+            raise Refused("one of them does not fit in", "invalid")
+        return real(ledger, added, *rest)
+
+    patch.setattr(Ledger, "add", mutant)
 
 
 def undo_in_the_order_of_the_definition(patch: pytest.MonkeyPatch) -> None:
-    real = Plan.undo_next
+    real = Saga.next
 
-    def mutant(plan: Plan, now_us: Micros) -> bool:
-        done = real(plan, now_us)
-        if plan.owed:
-            plan.owed.sort(key=lambda task: -task.ordinal)
-        return done
+    def mutant(saga: Saga, now_us: Micros) -> Task | None:
+        task = real(saga, now_us)
+        if saga._owed:
+            saga._owed.sort(key=lambda task: -task.ordinal)
+        return task
 
-    patch.setattr(Plan, "undo_next", mutant)
+    patch.setattr(Saga, "next", mutant)
 
 
 def forget_what_runs_of_a_saga_at_recovery(patch: pytest.MonkeyPatch) -> None:
@@ -201,8 +212,8 @@ def forget_what_runs_of_a_saga_at_recovery(patch: pytest.MonkeyPatch) -> None:
 
 
 def undo_only_what_ended_well(patch: pytest.MonkeyPatch) -> None:
-    real = plan_module.is_owed
-    patch.setattr(plan_module, "is_owed", lambda ledger, task: real(ledger, task) and task.state is TaskState.SUCCESS)
+    real = saga_module.is_owed
+    patch.setattr(saga_module, "is_owed", lambda ledger, task: real(ledger, task) and task.state is TaskState.SUCCESS)
 
 
 MUTANTS: list[Patch] = [

@@ -4,9 +4,9 @@
 wait for it. Nothing here reads the time, makes an id, touches a database or sees a result.
 """
 
+from taskengine.engine.planner.answers import Answer
 from taskengine.engine.planner.decision import decide
 from taskengine.engine.planner.effects import (
-    Answer,
     Arm,
     ArmDeadline,
     Decline,

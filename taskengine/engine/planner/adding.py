@@ -4,58 +4,44 @@ A sub-task is provisional until then: the attempt that succeeds confirms, replac
 added, so that the set is always that of the attempt which counts, as if no other had been.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
-import msgspec
-
-from taskengine.clock import Micros
+from taskengine.engine.planner.answers import Refused
 from taskengine.engine.planner.cast import TOP
-from taskengine.engine.planner.effects import Answer, Reply
-from taskengine.engine.planner.ledger import Task
 from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.task import Task
 from taskengine.model.added import Added, decode_added
-from taskengine.model.graph import Graph
 from taskengine.model.messages import Add
 from taskengine.model.names import name_fault
 from taskengine.model.spelling import quoted
 from taskengine.model.states import Phase
 
-__all__ = ["MOST_TASKS", "confirm", "on_add"]
+__all__ = ["MOST_TASKS", "add_tasks", "confirm"]
 
 MOST_TASKS: Final = 1_000_000
 """Tasks of one instance, the definition's included."""
 
 _DEEPEST: Final = 8
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Answer)
 
 
-class _Refused(Exception):
-    """`code` as an Answer has it; the text is for whoever has asked."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def on_add(plan: Plan, message: Add, now_us: Micros) -> None:
-    """Take all of them in, or none. The reply waits for the commit, like every effect."""
+def add_tasks(plan: Plan, message: Add) -> int:
+    """Take all of them in, or none. How many are new. Raises Refused."""
     ledger = plan.ledger
-    known = ledger.answers.get(message.id)
-    if known is not None:
-        plan.effects.append(Reply(message.id, _DECODER.decode(known)))
-        return
-    try:
-        added = _take_in(plan, message)
-    except _Refused as refused:
-        answer = Answer(state=ledger.state, error=str(refused), code=refused.code, changed=False)
-        plan.effects.append(Reply(message.id, answer))
-        return
-    answer = Answer(state=ledger.state, changed=added > 0, added=added)
-    if not message.attempt:
-        ledger.accept(message.id, "add", _ENCODER.encode(answer))
-    plan.effects.append(Reply(message.id, answer))
+    _may_add(plan, message)
+    added = [(decode_added(source), bytes(source)) for source in message.tasks]
+    if len(ledger.tasks) + len(added) > MOST_TASKS:
+        raise Refused(f"an instance has at most {MOST_TASKS:,} tasks", "invalid")
+    places = _places(plan, message, added)
+    fresh: list[int] = []
+    for (each, source), old in zip(added, places, strict=True):
+        if old is None:
+            fresh.append(ledger.add(each, source, message.parent, message.attempt).ordinal)
+        elif not _stands(plan, message, old):
+            ledger.replace(old, each, source, message.attempt)
+    if message.parent == TOP or ledger.tasks[message.parent].awaits_subs:
+        plan.look_soon(fresh)
+    return len(fresh)
 
 
 def confirm(plan: Plan, parent: Task) -> bool:
@@ -68,68 +54,62 @@ def confirm(plan: Plan, parent: Task) -> bool:
     return bool(ledger.cast.members(parent.ordinal))
 
 
-def _take_in(plan: Plan, message: Add) -> int:
-    """How many are new. Raises _Refused; then nothing has changed."""
-    ledger = plan.ledger
-    _may_add(plan, message)
-    added = [(decode_added(source), bytes(source)) for source in message.tasks]
-    if len(ledger.tasks) + len(added) > MOST_TASKS:
-        raise _Refused("invalid", f"an instance has at most {MOST_TASKS:,} tasks")
-    places = _places(plan, message, added)
-    positions = {name: at for at, name in enumerate(places)}
-    needs = [_needs(plan, message, each, positions) for each, _ in added]
-    order = _order(added, needs)
-    ordinals: dict[int, int] = {at: found.ordinal for at, found in enumerate(places.values()) if found is not None}
-    for at in order:
-        each, source = added[at]
-        known = [need if need >= 0 else ordinals[-1 - need] for need in needs[at]]
-        old = ledger.tasks[ordinals[at]] if at in ordinals else None
-        if old is None:
-            ordinals[at] = ledger.add(each, source, message.parent, known, message.attempt).ordinal
-        elif not _stands(plan, message, old):
-            ledger.replace(old, each, source, known, message.attempt)
-    fresh = [ordinals[at] for at, found in enumerate(places.values()) if found is None]
-    if message.parent == TOP or ledger.tasks[message.parent].awaits_subs:
-        plan.look_soon(fresh)
-    return len(fresh)
-
-
 def _may_add(plan: Plan, message: Add) -> None:
     ledger = plan.ledger
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
-        raise _Refused("conflict", f"the instance is {ledger.state}; nothing can be added to it")
+        raise Refused(f"the instance is {ledger.state}; nothing can be added to it")
     if message.parent == TOP:
         if ledger.phase is Phase.DRAIN:
-            raise _Refused("conflict", "the instance stops after a failure; nothing can be added to it")
+            raise Refused("the instance stops after a failure; nothing can be added to it")
         return
     parent = ledger.tasks[message.parent] if message.parent < len(ledger.tasks) else None
     if parent is None or parent.out:
-        raise _Refused("not_found", "there is no such task")
+        raise Refused("there is no such task", "not_found")
     if message.attempt:
         if parent.attempt != message.attempt or not parent.slot:
-            raise _Refused("stale", "this attempt does not count any more")
+            raise Refused("this attempt does not count any more", "stale")
     elif parent.settled:
         name = quoted(ledger.cast.names[message.parent])
-        raise _Refused("conflict", f"task {name} has ended: {parent.state}; its sub-tasks are what they are")
+        raise Refused(f"task {name} has ended: {parent.state}; its sub-tasks are what they are")
     if ledger.cast.names[message.parent].count("/") + 1 >= _DEEPEST:
-        raise _Refused("invalid", f"sub-tasks of sub-tasks go {_DEEPEST - 1} levels deep")
+        raise Refused(f"sub-tasks of sub-tasks go {_DEEPEST - 1} levels deep", "invalid")
 
 
-def _places(plan: Plan, message: Add, added: Sequence[tuple[Added, bytes]]) -> dict[str, Task | None]:
-    """By name, in their order: the task that has this name already, or None."""
+def _places(plan: Plan, message: Add, added: Sequence[tuple[Added, bytes]]) -> list[Task | None]:
+    """For each the task that has its name already, or None. Raises Refused for the first that does not fit in."""
     ledger = plan.ledger
-    found: dict[str, Task | None] = {}
+    places: list[Task | None] = []
+    before: set[str] = set()
     for each, source in added:
         name = each.name
         if fault := name_fault(name):
-            raise _Refused("invalid", f"the task name {quoted(name)} {fault}")
-        if name in found:
-            raise _Refused("invalid", f"there are two tasks {quoted(name)}")
-        ordinal = ledger.cast.ordinals.get(ledger.cast.full_name(message.parent, name))
-        old = found[name] = None if ordinal is None else ledger.tasks[ordinal]
-        if old is not None and _stands(plan, message, old) and not _is_same(plan, old, source):
-            raise _Refused("invalid", f"there is a task {quoted(ledger.cast.names[old.ordinal])} already, another one")
-    return found
+            raise Refused(f"the task name {quoted(name)} {fault}", "invalid")
+        if name in before:
+            raise Refused(f"there are two tasks {quoted(name)}", "invalid")
+        old = _named(plan, message.parent, name)
+        if old is not None and _stands(plan, message, old) and ledger.cast.sources.get(old.ordinal) != source:
+            taken = quoted(ledger.cast.names[old.ordinal])
+            raise Refused(f"there is a task {taken} already, another one", "invalid")
+        _check_needs(plan, message, each, before)
+        before.add(name)
+        places.append(old)
+    return places
+
+
+def _check_needs(plan: Plan, message: Add, added: Added, before: Set[str]) -> None:
+    """It depends on what stands, and on what comes `before` it in the same batch: so there is no circle."""
+    for need in () if added.task is None else added.task.depends_on:
+        if need in before:
+            continue
+        old = _named(plan, message.parent, need)
+        if old is None or not _stands(plan, message, old):
+            siblings = "a task of the instance" if message.parent == TOP else "a sub-task of the same parent"
+            raise Refused(f"{quoted(added.name)} depends on {quoted(need)}, which is not {siblings}", "invalid")
+
+
+def _named(plan: Plan, parent: int, name: str) -> Task | None:
+    ordinal = plan.ledger.cast.ordinals.get(plan.ledger.cast.full_name(parent, name))
+    return None if ordinal is None else plan.ledger.tasks[ordinal]
 
 
 def _stands(plan: Plan, message: Add, task: Task) -> bool:
@@ -137,37 +117,3 @@ def _stands(plan: Plan, message: Add, task: Task) -> bool:
     parent = message.parent
     counting = message.attempt or (0 if parent == TOP else plan.ledger.tasks[parent].attempt)
     return task.added_by in (0, counting)
-
-
-def _is_same(plan: Plan, task: Task, source: bytes) -> bool:
-    return plan.ledger.cast.sources.get(task.ordinal) == source
-
-
-def _needs(plan: Plan, message: Add, added: Added, positions: Mapping[str, int]) -> list[int]:
-    """Its dependencies: ordinals, and -1 - its position for one of the same batch."""
-    if added.task is None or not added.task.depends_on:
-        return []
-    ledger = plan.ledger
-    needs: list[int] = []
-    for name in dict.fromkeys(added.task.depends_on):
-        if name in positions:
-            needs.append(-1 - positions[name])
-            continue
-        ordinal = ledger.cast.ordinals.get(ledger.cast.full_name(message.parent, name))
-        if ordinal is None or not _stands(plan, message, ledger.tasks[ordinal]):
-            siblings = "a task of the instance" if message.parent == TOP else "a sub-task of the same parent"
-            raise _Refused("invalid", f"{quoted(added.name)} depends on {quoted(name)}, which is not {siblings}")
-        needs.append(ordinal)
-    return needs
-
-
-def _order(added: Sequence[tuple[Added, bytes]], needs: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Dependencies first."""
-    if not any(needs):
-        return range(len(added))
-    graph = Graph([[-1 - need for need in row if need < 0] for row in needs])
-    if cycle := graph.find_cycle():
-        way = " → ".join(added[at][0].name for at in [*cycle, cycle[0]][:12])
-        raise _Refused("invalid", f"the dependencies go round in a circle: {way}")
-    levels = graph.levels()
-    return sorted(range(len(added)), key=levels.__getitem__)

@@ -1,7 +1,8 @@
 """The tasks of one instance by ordinal: those of its definition, and behind them those that were added."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from typing import Final
 
 from taskengine.engine.planner.shape import Shape
 from taskengine.engine.planner.trigger import CLEANUP_TRIGGERS
@@ -13,21 +14,23 @@ __all__ = ["TOP", "Cast", "Family"]
 TOP = -1
 """The parent of a task that has none."""
 
+_NAMED: Final = 5
+
 
 class Family:
     """The sub-tasks of one task.
 
     members  ordinals, in the order in which they were added
-    open     of them have not ended; bad: have ended so that it counts
+    open     of them have not ended
     active   are offered or run; held: would be, were it not for `limit`
     """
 
-    __slots__ = ("active", "bad", "held", "limit", "members", "open")
+    __slots__ = ("active", "held", "limit", "members", "open")
 
     def __init__(self, limit: int | None) -> None:
         self.members: list[int] = []
         self.limit = limit
-        self.open = self.bad = self.active = 0
+        self.open = self.active = 0
         self.held: deque[int] = deque()
 
     @property
@@ -42,7 +45,6 @@ class Cast:
 
     defined   tasks of the definition; a larger ordinal was added
     sources   of added tasks: what they are made from, as their rows have it
-    parents   of added tasks; `TOP` for one that was added beside the definition's
     families  of tasks that have sub-tasks
     """
 
@@ -56,7 +58,6 @@ class Cast:
         "families",
         "names",
         "ordinals",
-        "parents",
         "sources",
         "specs",
     )
@@ -72,14 +73,7 @@ class Cast:
         self.cleanup: list[bool] = shape.cleanup
         self.ordinals: dict[str, int] = shape.ordinals
         self.sources: dict[int, bytes] = {}
-        self.parents: dict[int, int] = {}
         self.families: dict[int, Family] = {}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def parent(self, ordinal: int) -> int:
-        return self.parents.get(ordinal, TOP)
 
     def members(self, ordinal: int) -> Sequence[int]:
         family = self.families.get(ordinal)
@@ -92,6 +86,11 @@ class Cast:
         """Among its siblings."""
         return self.names[ordinal].rpartition("/")[2]
 
+    def some_names(self, ordinals: Sequence[int]) -> str:
+        """The first few, for a message."""
+        names = ", ".join(repr(self.names[ordinal]) for ordinal in ordinals[:_NAMED])
+        return f"{names} and {len(ordinals) - _NAMED:,} more" if len(ordinals) > _NAMED else names
+
     def spec_of(self, added: Added, parent: int) -> TaskSpec:
         if added.task is not None:
             return added.task
@@ -100,26 +99,22 @@ class Cast:
             spec = self._item_specs[parent] = item_spec(self.specs[parent])
         return spec
 
-    def add(self, added: Added, source: bytes, parent: int, needs: Sequence[int] = (), *, out: bool = False) -> int:
-        """One more task; gives its ordinal.
+    def add(self, name: str, spec: TaskSpec, source: bytes, parent: int, *, out: bool = False) -> int:
+        """One more task, of this name among its siblings; gives its ordinal. What it depends on: `tie`.
 
-        needs  ordinals of its dependencies, which are there already
-        out    it keeps its ordinal, and is nobody's any more
+        out  it keeps its ordinal, and is nobody's any more
         """
         self._take_over()
-        ordinal = len(self.names)
-        spec, name = self.spec_of(added, parent), self.full_name(parent, added.name)
+        ordinal, name = len(self.names), self.full_name(parent, name)
         self.names.append(name)
         self.specs.append(spec)
         self.dependencies.append([])
         self.dependents.append([])
         self.cleanup.append(spec.trigger in CLEANUP_TRIGGERS)
         self.sources[ordinal] = source
-        self.parents[ordinal] = parent
         if out:
             return ordinal
         self.ordinals[name] = ordinal
-        self.tie(ordinal, needs)
         if parent != TOP:
             family = self.families.get(parent)
             if family is None:
@@ -127,11 +122,10 @@ class Cast:
             family.members.append(ordinal)
         return ordinal
 
-    def rewire(self, ordinal: int, added: Added, source: bytes, needs: Sequence[int]) -> None:
+    def rewire(self, ordinal: int, spec: TaskSpec, source: bytes, needs: Sequence[int]) -> None:
         """The task is another one under the same name."""
         for before in self.dependencies[ordinal]:
             self.dependents[before].remove(ordinal)
-        spec = self.spec_of(added, self.parents[ordinal])
         self.specs[ordinal] = spec
         self.cleanup[ordinal] = spec.trigger in CLEANUP_TRIGGERS
         self.sources[ordinal] = source
@@ -164,11 +158,6 @@ class Cast:
                     seen.add(after)
                     stack.append(after)
         return seen
-
-    def above(self, ordinal: int) -> Iterator[int]:
-        """Its parent, the parent of that, and so on."""
-        while (ordinal := self.parent(ordinal)) != TOP:
-            yield ordinal
 
     def _take_over(self) -> None:
         """Lists of one's own, once."""

@@ -1,46 +1,23 @@
-"""What users ask of an instance: pause, resume, cancel, retry.
-
-An accepted command is remembered with its answer in the commit of its effect; the same id then has the same answer
-and no second effect, also in a later run. A refused one leaves nothing behind.
-"""
+"""What users ask of an instance: pause, resume, cancel, retry."""
 
 from typing import Final
 
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.answers import Refused
 from taskengine.engine.planner.cast import TOP
-from taskengine.engine.planner.effects import Answer, Reply
-from taskengine.engine.planner.ledger import Task
 from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.task import Task
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
 from taskengine.model.records import Outcome, ParkKind, TaskFailure, Verdict
 from taskengine.model.states import TASK_BAD, Hold, InstanceState, Phase, PhaseMove, TaskMove, TaskState
 
-__all__ = ["on_command"]
-
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Answer)
+__all__ = ["carry_out"]
 
 
-def on_command(plan: Plan, command: Pause | Resume | Cancel | Retry, now_us: Micros) -> None:
-    """Carry it out, or say why not. The reply waits for the commit like every effect."""
-    ledger = plan.ledger
-    known = ledger.answers.get(command.id)
-    if known is not None:
-        plan.effects.append(Reply(command.id, _DECODER.decode(known)))
-        return
-    took = _carry_out(plan, command, now_us)
-    if isinstance(took, str):
-        plan.effects.append(Reply(command.id, Answer(state=ledger.state, error=took, code="conflict", changed=False)))
-        return
-    answer = Answer(state=ledger.state, changed=took)
-    ledger.accept(command.id, type(command).__name__.lower(), _ENCODER.encode(answer))
-    plan.effects.append(Reply(command.id, answer))
-
-
-def _carry_out(plan: Plan, command: Command, now_us: Micros) -> bool | str:
-    """Whether anything is different now, or why it was refused."""
+def carry_out(plan: Plan, command: Command, now_us: Micros) -> bool:
+    """Whether anything is different now. Raises Refused; then nothing is."""
     match command:
         case Pause():
             return _pause(plan, command, now_us)
@@ -54,13 +31,13 @@ def _carry_out(plan: Plan, command: Command, now_us: Micros) -> bool | str:
             raise AssertionError(f"not a command: {command!r}")
 
 
-def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool | str:
+def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool:
     """Nothing new starts; the instance's timeout stands still."""
     ledger = plan.ledger
     if ledger.phase is Phase.CANCEL:
-        return "the instance is being cancelled; it cannot be paused any more"
+        raise Refused("the instance is being cancelled; it cannot be paused any more")
     if ledger.phase not in (Phase.RUN, Phase.DRAIN) or ledger.hold is Hold.QUARANTINED:
-        return f"the instance is {ledger.state}; only a running one can be paused"
+        raise Refused(f"the instance is {ledger.state}; only a running one can be paused")
     changed = ledger.hold is Hold.NONE
     if changed:
         ledger.hold = Hold.PAUSED
@@ -76,12 +53,12 @@ def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool | str:
     return changed
 
 
-def _resume(plan: Plan, now_us: Micros) -> bool | str:
+def _resume(plan: Plan, now_us: Micros) -> bool:
     ledger = plan.ledger
     if ledger.hold is Hold.QUARANTINED:
-        return "the instance is Quarantined; `retry` lets it go on"
+        raise Refused("the instance is Quarantined; `retry` lets it go on")
     if ledger.at_end:
-        return f"the instance has ended: {ledger.state}"
+        raise Refused(f"the instance has ended: {ledger.state}")
     if ledger.hold is Hold.NONE:
         return False
     ledger.hold = Hold.NONE
@@ -93,7 +70,7 @@ def _resume(plan: Plan, now_us: Micros) -> bool | str:
     return True
 
 
-def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool | str:
+def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool:
     ledger = plan.ledger
     if ledger.phase is Phase.CANCEL and command.compensate and not ledger.compensate_asked:
         ledger.compensate_asked = True
@@ -104,38 +81,38 @@ def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool | str:
     if ledger.phase is Phase.COMP and ledger.verdict is Verdict.CANCELLED:
         return False
     if ledger.phase not in (Phase.RUN, Phase.DRAIN):
-        return f"the instance is {ledger.state}; it cannot be cancelled any more"
+        raise Refused(f"the instance is {ledger.state}; it cannot be cancelled any more")
     ledger.compensate_asked = command.compensate
     ledger.give_verdict(Verdict.CANCELLED, command.reason or "cancelled by request")
     plan.enter_cancel(PhaseMove.CANCEL, now_us)
     return True
 
 
-def _retry(plan: Plan, command: Retry, now_us: Micros) -> bool | str:
+def _retry(plan: Plan, command: Retry, now_us: Micros) -> bool:
     ledger = plan.ledger
     if ledger.hold is Hold.QUARANTINED:
         _release_quarantine(plan)
         return True
     if not ledger.at_end:
-        return f"the instance is {ledger.state}; only one that has ended or is Quarantined can be retried"
+        raise Refused(f"the instance is {ledger.state}; only one that has ended or is Quarantined can be retried")
     if command.scope is not RetryScope.FAILED and command.task not in ledger.cast.ordinals:
-        return f"the instance has no task {command.task!r}"
+        raise Refused(f"the instance has no task {command.task!r}")
     if command.scope is not RetryScope.FAILED and _is_provisional(plan, command.task):
-        return f"task {command.task!r} runs after the body of its parent has succeeded; retry the parent"
+        raise Refused(f"task {command.task!r} runs after the body of its parent has succeeded; retry the parent")
     if command.scope is not RetryScope.FAILED and ledger.final in _UNDONE:
-        return f"the instance is {ledger.final}: what the task needs has been undone; retry the whole instance"
+        raise Refused(f"the instance is {ledger.final}: what the task needs has been undone; retry the whole instance")
     if ledger.final is InstanceState.COMPENSATION_FAILED:
         _undo_again(plan, now_us)
         return True
     if command.scope is RetryScope.FAILED and ledger.final is InstanceState.SUCCESS:
-        return "nothing has failed; name a task to run it again"
+        raise Refused("nothing has failed; name a task to run it again")
     _begin_run(plan, _again(plan, command), now_us)
     return True
 
 
 def _is_provisional(plan: Plan, name: str) -> bool:
     cast = plan.ledger.cast
-    return any(not plan.ledger.tasks[ancestor].body_seq for ancestor in cast.above(cast.ordinals[name]))
+    return any(not plan.ledger.tasks[ancestor].body_seq for ancestor in plan.ledger.above(cast.ordinals[name]))
 
 
 def _undo_again(plan: Plan, now_us: Micros) -> None:
@@ -177,7 +154,7 @@ def _again(plan: Plan, command: Retry) -> _Again:
     if command.scope is RetryScope.FAILED:
         return _failed_and_stopped(plan)
     task = cast.ordinals[command.task]
-    ancestors = set(cast.above(task))
+    ancestors = set(plan.ledger.above(task))
     if command.scope is RetryScope.ONLY:
         return _Again({task}, ancestors)
     after = {each for ancestor in ancestors for each in cast.dependents[ancestor]}
@@ -219,7 +196,7 @@ def _undone_and_bad(plan: Plan) -> _Again:
         for task in ledger.tasks
         if not task.out and (task.state is TaskState.COMPENSATED or _is_to_repeat(plan, task))
     }
-    ancestors = {ancestor for ordinal in first for ancestor in cast.above(ordinal)} - first
+    ancestors = {ancestor for ordinal in first for ancestor in plan.ledger.above(ordinal)} - first
     bodies = cast.below(first | {after for ancestor in ancestors for after in cast.dependents[ancestor]})
     return _Again(bodies, ancestors - bodies)
 

@@ -8,13 +8,12 @@ in `plan.stale`.
 from typing import assert_never
 
 from taskengine.clock import Micros
-from taskengine.engine.planner.adding import on_add
-from taskengine.engine.planner.commands import on_command
 from taskengine.engine.planner.effects import Decline, Launch
 from taskengine.engine.planner.outcomes import on_settled, on_task_due
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.recovery import on_quarantine, on_recovered
-from taskengine.engine.planner.signals import match, on_signal
+from taskengine.engine.planner.requests import on_request
+from taskengine.engine.planner.signals import match
 from taskengine.model.messages import (
     Add,
     Cancel,
@@ -55,12 +54,8 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_start(plan, now_us)
         case Recovered():
             on_recovered(plan, message, now_us)
-        case Add():
-            on_add(plan, message, now_us)
-        case Signal():
-            on_signal(plan, message, now_us)
-        case Pause() | Resume() | Cancel() | Retry():
-            on_command(plan, message, now_us)
+        case Add() | Signal() | Pause() | Resume() | Cancel() | Retry():
+            on_request(plan, message, now_us)
         case Quarantine():
             on_quarantine(plan, message)
         case Continue():

@@ -7,10 +7,11 @@ committed already is no effect of a decision: `Plan.take_launches` hands it out 
 import msgspec
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.answers import Answer
 from taskengine.model.ids import CommandId, Ordinal
 from taskengine.model.states import InstanceState
 
-__all__ = ["Answer", "Arm", "ArmDeadline", "Decline", "Effect", "Ended", "Interrupt", "Launch", "Offer", "Reply"]
+__all__ = ["Arm", "ArmDeadline", "Decline", "Effect", "Ended", "Interrupt", "Launch", "Offer", "Reply"]
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -58,20 +59,6 @@ class ArmDeadline(msgspec.Struct, frozen=True, gc=False):
 
     run: int
     due_us: Micros
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a command comes back with. `error` is empty when it was accepted.
-
-    changed  False: it was so already
-    added    tasks that are new
-    """
-
-    state: InstanceState
-    error: str = ""
-    code: str = ""
-    changed: bool = True
-    added: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):

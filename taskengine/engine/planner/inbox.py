@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from taskengine.engine.planner.effects import Answer
-from taskengine.engine.planner.ledger import Task
+from taskengine.engine.planner.answers import Answer
+from taskengine.engine.planner.task import Task
 from taskengine.model.ids import CommandId
 from taskengine.model.records import CommandRow, ParkKind
 from taskengine.model.states import TaskState

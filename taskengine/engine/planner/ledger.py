@@ -5,7 +5,7 @@ they are rebuilt from the rows in one pass and kept by increments. Everything th
 collected in a dirty set, and `cut` writes it as one `Decision`: a move cannot forget a column.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
 
 import msgspec
@@ -13,8 +13,10 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.engine.planner.cast import TOP, Cast
 from taskengine.engine.planner.shape import Shape
+from taskengine.engine.planner.task import Task, encode_failure
 from taskengine.engine.planner.trigger import Settlement, settlement
 from taskengine.model.added import Added, decode_added
+from taskengine.model.definition import TaskSpec
 from taskengine.model.events import EventBody, Transition
 from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.progress import Progress
@@ -50,108 +52,16 @@ from taskengine.model.states import (
     step_task,
 )
 
-__all__ = ["Ledger", "Task", "encode_failure"]
+__all__ = ["Ledger"]
 
 _BUCKET_INDEX: Final = {state: list(Bucket).index(bucket) for state, bucket in BUCKETS.items()}
 _PENDING_INDEX: Final = _BUCKET_INDEX[TaskState.PENDING]
 _RUNNING_INDEX: Final = _BUCKET_INDEX[TaskState.RUNNING]
 _OUT: Final = -1
-_FAILURE = msgspec.json.Encoder()
 _MOVES: Final[dict[TaskMove, dict[TaskState, TaskState]]] = {
     wanted: {state: after for (state, move), after in TASK_EDGES.items() if move is wanted} for wanted in TaskMove
 }
-
-
 _WORDS: Final = {move: move.value for move in TaskMove}
-
-
-def encode_failure(failure: TaskFailure) -> bytes:
-    """As the error column holds it."""
-    return _FAILURE.encode(failure)
-
-
-class Task:
-    """One task in memory: what its row holds, how its dependencies stand, and where it is queued.
-
-    ok, bad, skipped, failed  ended dependencies by what they count as; `failed` is the part of `bad` that was
-                              not merely cancelled
-    slot                      a body holds a slot for the current attempt
-    queued                    stands in the heap of tasks that may be offered
-    parent                    ordinal of the parent of a sub-task
-    added_by                  attempt of the parent that has added it; 0: it is defined, or came from outside; below 0:
-                              it is out, and neither counts nor is seen any more
-    saved                     where the last decision left the row; None: there is no row
-    """
-
-    __slots__ = (
-        "added_by",
-        "attempt",
-        "bad",
-        "begun",
-        "body_seq",
-        "due_us",
-        "error",
-        "failed",
-        "finished_us",
-        "key",
-        "losses",
-        "ok",
-        "ordinal",
-        "parent",
-        "park",
-        "queued",
-        "reason",
-        "result",
-        "saved",
-        "skipped",
-        "slot",
-        "started_us",
-        "state",
-        "suspect",
-        "tries",
-    )
-
-    def __init__(self, ordinal: int) -> None:
-        self.ordinal = ordinal
-        self.state = TaskState.PENDING
-        self.attempt = 0
-        self.tries = 0
-        self.begun = False
-        self.due_us: Micros | None = None
-        self.park = ParkKind.NONE
-        self.key = ""
-        self.body_seq = 0
-        self.losses = 0
-        self.suspect = False
-        self.reason = ""
-        self.started_us: Micros | None = None
-        self.finished_us: Micros | None = None
-        self.result: bytes | msgspec.UnsetType | None = msgspec.UNSET
-        self.error: bytes | msgspec.UnsetType | None = msgspec.UNSET
-        self.ok = self.bad = self.skipped = self.failed = 0
-        self.slot = False
-        self.queued = False
-        self.parent = TOP
-        self.added_by = 0
-        self.saved: TaskGuard | None = None
-
-    @property
-    def settled(self) -> bool:
-        return self.state in TASK_FINAL
-
-    @property
-    def awaits_subs(self) -> bool:
-        """Its body has succeeded, and its sub-tasks have not all ended."""
-        return self.state is TaskState.WAITING and self.park is ParkKind.SUBS
-
-    @property
-    def undoing(self) -> bool:
-        """What it was granted a slot for is its compensation."""
-        return self.state is TaskState.COMPENSATING
-
-    @property
-    def out(self) -> bool:
-        return self.added_by < 0
 
 
 class Ledger:
@@ -210,21 +120,24 @@ class Ledger:
             self._restore_task(self.tasks[row.ordinal], row)
         for ordinal in range(self.cast.defined, len(self.tasks)):
             if not self.tasks[ordinal].out:
-                self.cast.tie(ordinal, self._needs_of(ordinal))
+                self.cast.tie(ordinal, self.needs_of(self.tasks[ordinal].parent, self.cast.specs[ordinal]))
         for command in commands:
             self.answers[command.id] = command.answer
         self.recount()
 
     def _restore_added(self, row: TaskRow, source: bytes) -> None:
-        ordinal = self.cast.add(decode_added(source), source, row.parent, out=row.added_by < 0)
+        added = decode_added(source)
+        spec = self.cast.spec_of(added, row.parent)
+        ordinal = self.cast.add(added.name, spec, source, row.parent, out=row.added_by < 0)
         assert ordinal == row.ordinal, "added tasks have a row each, from the last ordinal of the definition on"
         task = Task(ordinal)
         task.parent, task.added_by = row.parent, row.added_by
         self.tasks.append(task)
 
-    def _needs_of(self, ordinal: int) -> list[int]:
-        cast, parent = self.cast, self.tasks[ordinal].parent
-        return [cast.ordinals[cast.full_name(parent, name)] for name in dict.fromkeys(cast.specs[ordinal].depends_on)]
+    def needs_of(self, parent: int, spec: TaskSpec) -> list[int]:
+        """What an added task depends on. All of it is there."""
+        cast = self.cast
+        return [cast.ordinals[cast.full_name(parent, name)] for name in dict.fromkeys(spec.depends_on)]
 
     def _restore_task(self, task: Task, row: TaskRow) -> None:
         task.state, task.attempt, task.tries, task.begun = row.state, row.attempt, row.tries, row.begun
@@ -267,6 +180,11 @@ class Ledger:
     @property
     def progress(self) -> Progress:
         return Progress.of(self.counts)
+
+    def above(self, ordinal: int) -> Iterator[int]:
+        """Its parent, the parent of that, and so on."""
+        while (ordinal := self.tasks[ordinal].parent) != TOP:
+            yield ordinal
 
     def dependents(self, task: Task) -> Sequence[int]:
         return self.cast.dependents[task.ordinal]
@@ -321,9 +239,15 @@ class Ledger:
         if task.parent != TOP:
             self.cast.families[task.parent].open += change
 
-    def add(self, added: Added, source: bytes, parent: int, needs: Sequence[int], attempt: int) -> Task:
-        """A task that nobody had defined. `attempt`: of the parent, that adds it; 0: it comes from outside."""
-        task = Task(self.cast.add(added, source, parent, needs))
+    def add(self, added: Added, source: bytes, parent: int, attempt: int) -> Task:
+        """A task that nobody had defined; what it depends on is there.
+
+        attempt  of the parent, that adds it; 0: it comes from outside
+        """
+        spec = self.cast.spec_of(added, parent)
+        needs = self.needs_of(parent, spec)
+        task = Task(self.cast.add(added.name, spec, source, parent))
+        self.cast.tie(task.ordinal, needs)
         task.parent, task.added_by = parent, attempt
         self.tasks.append(task)
         self.counts[_PENDING_INDEX] += 1
@@ -334,10 +258,11 @@ class Ledger:
         self.touch(task)
         return task
 
-    def replace(self, task: Task, added: Added, source: bytes, needs: Sequence[int], attempt: int) -> None:
+    def replace(self, task: Task, added: Added, source: bytes, attempt: int) -> None:
         """An earlier attempt of the parent has added a task of this name, which has not begun."""
         if self.cast.sources[task.ordinal] != source:
-            self.cast.rewire(task.ordinal, added, source, needs)
+            spec = self.cast.spec_of(added, task.parent)
+            self.cast.rewire(task.ordinal, spec, source, self.needs_of(task.parent, spec))
         task.added_by = attempt
         self.touch(task)
 
@@ -401,6 +326,11 @@ class Ledger:
         self._row_dirty = self.urgent = True
         self._event_reason = reason or self._event_reason
 
+    def lift(self) -> None:
+        """No pause and no deadline hold any more."""
+        self.hold = Hold.NONE
+        self.deadline_us = self.deadline_left_us = None
+
     def give_verdict(self, verdict: Verdict, error: str) -> None:
         """The first reason to end wins."""
         if self.verdict is Verdict.NONE:
@@ -434,9 +364,7 @@ class Ledger:
 
     def task_row(self, task: Task) -> TaskRow:
         """Every persisted field of a task."""
-        if task.ordinal >= self.cast.defined:
-            return self._added_row(task)
-        return TaskRow(
+        row = TaskRow(
             ordinal=Ordinal(task.ordinal),
             name=self.cast.names[task.ordinal],
             state=task.state,
@@ -455,31 +383,10 @@ class Ledger:
             result=task.result,
             error=task.error,
         )
-
-    def _added_row(self, task: Task) -> TaskRow:
-        """The same of a task that the definition does not have."""
-        return TaskRow(
-            ordinal=Ordinal(task.ordinal),
-            name=self.cast.names[task.ordinal],
-            state=task.state,
-            attempt=task.attempt,
-            tries=task.tries,
-            parent=task.parent,
-            spec=self.cast.sources[task.ordinal],
-            added_by=task.added_by,
-            begun=task.begun,
-            due_us=task.due_us,
-            park=task.park,
-            key=task.key,
-            body_seq=task.body_seq,
-            losses=task.losses,
-            suspect=task.suspect,
-            reason=task.reason,
-            started_us=task.started_us,
-            finished_us=task.finished_us,
-            result=task.result,
-            error=task.error,
-        )
+        source = self.cast.sources.get(task.ordinal)
+        if source is None:
+            return row
+        return msgspec.structs.replace(row, parent=task.parent, spec=source, added_by=task.added_by)
 
     def cut(self, now_us: Micros, *, lingering: bool) -> Decision | None:
         """Everything since the last cut as one decision, with or without what lingers; None when nothing changed."""

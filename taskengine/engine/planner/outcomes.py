@@ -2,9 +2,10 @@
 
 from taskengine.clock import Micros
 from taskengine.engine.planner.adding import confirm
-from taskengine.engine.planner.ledger import Task, encode_failure
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.retry import delay_us, may_retry
+from taskengine.engine.planner.task import Task, reason_of
+from taskengine.model.definition import RetryPolicy
 from taskengine.model.messages import Settled, TaskDue
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 from taskengine.model.states import Phase, TaskMove, TaskState
@@ -12,7 +13,6 @@ from taskengine.model.waits import wait_of
 
 __all__ = ["on_settled", "on_task_due", "succeed"]
 
-_REASON_CHARS = 500
 STOPPED = TaskFailure(
     type="lost",
     message="the attempt was stopped while it ran; the task is at_most_once, so it is not repeated",
@@ -72,9 +72,7 @@ def _nobody_came(plan: Plan, task: Task, now_us: Micros) -> None:
         succeed(plan, task, None, now_us)
         return
     failure = TaskFailure(type="TimeoutError", message=f"nobody sent {task.key!r} in time", retryable=False)
-    _keep_error(task, failure)
-    plan.ledger.move(task, TaskMove.EXPIRE, now_us, _reason(failure))
-    plan.settle(task, now_us)
+    plan.fail(task, TaskMove.EXPIRE, failure, now_us)
 
 
 def succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> None:
@@ -102,17 +100,22 @@ def _fail(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     policy = ledger.cast.specs[task.ordinal].retry or message.retry
     failure = message.error
     if policy is not None and _may_go_on(plan, task) and may_retry(policy, task.tries, failure):
-        ledger.keep_attempt(task, message.outcome, now_us, failure)
-        seed = f"{ledger.id}/{task.ordinal}/{task.attempt}"
-        task.due_us = Micros(now_us + delay_us(policy, task.tries, failure, seed))
-        _keep_error(task, failure)
-        ledger.move(task, TaskMove.RETRY, now_us, _reason(failure))
-        plan.arm(task)
+        _try_later(plan, task, policy, message, failure, now_us)
+        ledger.move(task, TaskMove.RETRY, now_us, reason_of(failure))
         return
-    _keep_error(task, failure)
     move = TaskMove.EXPIRE if message.outcome is Outcome.TIMEOUT else TaskMove.GIVE_UP
-    ledger.move(task, move, now_us, _reason(failure))
-    plan.settle(task, now_us)
+    plan.fail(task, move, failure, now_us)
+
+
+def _try_later(
+    plan: Plan, task: Task, policy: RetryPolicy, message: Settled, failure: TaskFailure | None, now_us: Micros
+) -> None:
+    """Keep this attempt and why it failed; the next one is due after the policy's delay."""
+    plan.ledger.keep_attempt(task, message.outcome, now_us, failure)
+    task.keep_error(failure)
+    seed = f"{plan.ledger.id}/{task.ordinal}/{task.attempt}"
+    task.due_us = Micros(now_us + delay_us(policy, task.tries, failure, seed))
+    plan.arm(task)
 
 
 def _may_go_on(plan: Plan, task: Task) -> bool:
@@ -122,7 +125,7 @@ def _may_go_on(plan: Plan, task: Task) -> bool:
 def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     ledger = plan.ledger
     if not _may_go_on(plan, task):
-        _cancel(plan, task, now_us)
+        plan.cancel(task, now_us)
         return
     assert message.park is not None, "a parked attempt says what it waits for"
     task.park, task.key, task.due_us = message.park.kind, message.park.key, message.park.due_us
@@ -140,27 +143,14 @@ def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> No
     A body that must run at most once and has begun is lost then, as if the process had died.
     """
     if not _may_go_on(plan, task):
-        _cancel(plan, task, now_us)
+        plan.cancel(task, now_us)
         return
     if plan.ledger.cast.specs[task.ordinal].at_most_once and message.started_us is not None:
-        _keep_error(task, STOPPED)
-        plan.ledger.move(task, TaskMove.LOSE_ONCE, now_us, _reason(STOPPED))
-        plan.settle(task, now_us)
+        plan.fail(task, TaskMove.LOSE_ONCE, STOPPED, now_us)
         return
     plan.ledger.keep_attempt(task, Outcome.INTERRUPTED, now_us, message.error)
     plan.ledger.move(task, TaskMove.INTERRUPT, now_us)
     plan.make_eligible(task, now_us)
-
-
-def _cancel(plan: Plan, task: Task, now_us: Micros) -> None:
-    reason = "stopped" if plan.ledger.phase is Phase.DRAIN else "cancelled"
-    plan.ledger.move(task, TaskMove.CANCEL, now_us, reason)
-    plan.settle(task, now_us)
-
-
-def _keep_error(task: Task, failure: TaskFailure | None) -> None:
-    if failure is not None:
-        task.error = encode_failure(failure)
 
 
 def on_undone(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
@@ -178,16 +168,9 @@ def on_undone(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     task.tries += 1
     undo = ledger.cast.specs[task.ordinal].compensation
     policy = (undo.retry if undo is not None else None) or message.retry
-    _keep_error(task, failure)
     if policy is not None and may_retry(policy, task.tries, failure):
-        ledger.keep_attempt(task, message.outcome, now_us, failure)
-        seed = f"{ledger.id}/{task.ordinal}/{task.attempt}"
-        task.due_us = Micros(now_us + delay_us(policy, task.tries, failure, seed))
+        _try_later(plan, task, policy, message, failure, now_us)
         ledger.touch(task)
-        plan.arm(task)
         return
-    ledger.move(task, TaskMove.UNDO_FAILED, now_us, _reason(failure))
-
-
-def _reason(failure: TaskFailure | None) -> str:
-    return "" if failure is None else f"{failure.type}: {failure.message}"[:_REASON_CHARS]
+    task.keep_error(failure)
+    ledger.move(task, TaskMove.UNDO_FAILED, now_us, reason_of(failure))

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-import msgspec
-
 from taskengine.clock import Micros
 from taskengine.engine.planner.cast import TOP, Family
 from taskengine.engine.planner.effects import (
@@ -23,15 +21,16 @@ from taskengine.engine.planner.effects import (
     Offer,
 )
 from taskengine.engine.planner.inbox import Inbox
-from taskengine.engine.planner.ledger import Ledger, Task, encode_failure
+from taskengine.engine.planner.ledger import Ledger
+from taskengine.engine.planner.saga import Saga
 from taskengine.engine.planner.shape import Shape
+from taskengine.engine.planner.task import Task, reason_of
 from taskengine.engine.planner.trigger import TriggerVerdict, judge
 from taskengine.model.definition import OnFailure
 from taskengine.model.ids import Ordinal
-from taskengine.model.records import CommandRow, Decision, InstanceRow, Outcome, TaskFailure, TaskRow, Verdict
+from taskengine.model.records import CommandRow, Decision, InstanceRow, TaskFailure, TaskRow, Verdict
 from taskengine.model.states import (
     TASK_BAD,
-    Hold,
     InstanceState,
     Phase,
     PhaseMove,
@@ -39,7 +38,7 @@ from taskengine.model.states import (
     TaskState,
 )
 
-__all__ = ["Plan", "is_owed"]
+__all__ = ["Plan"]
 
 _FINAL_BY_VERDICT = {
     Verdict.SUCCESS: InstanceState.SUCCESS,
@@ -51,23 +50,6 @@ _FINAL_BY_VERDICT = {
 
 _END_WITH_PARENT = {TaskState.CANCELLED: TaskMove.CANCEL, TaskState.SKIPPED: TaskMove.TRIGGER_SKIP}
 _ROUNDING = 1e-9
-_NAMED = 5
-_NOT_UNDONE = "; not undone: "
-
-
-_OWING = frozenset({TaskState.SUCCESS, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED})
-
-
-def is_owed(ledger: Ledger, task: Task) -> bool:
-    """Its body has succeeded, whatever became of the task, and its effect is there. What only spreads has none."""
-    spec = ledger.cast.specs[task.ordinal]
-    return (
-        task.body_seq > 0
-        and spec.compensation is not None
-        and spec.for_each is msgspec.UNSET
-        and task.state in _OWING
-        and not task.out
-    )
 
 
 class Plan:
@@ -92,7 +74,7 @@ class Plan:
         self._suspects_active = 0
         self.one_suspect_at_a_time = False
         self.inbox = Inbox()
-        self.owed: list[Task] | None = None  # what is still to be undone, the next one last; None: not known
+        self.saga = Saga(ledger)
 
     @classmethod
     def new(cls, shape: Shape, row: InstanceRow, *, agenda_limit: int = 256, max_recoveries: int = 5) -> "Plan":
@@ -166,8 +148,7 @@ class Plan:
     def enter_cancel(self, move: PhaseMove, now_us: Micros) -> None:
         """Nothing starts any more; what waits is cancelled, what runs is interrupted. Lifts a pause."""
         ledger = self.ledger
-        ledger.hold = Hold.NONE
-        ledger.deadline_us = ledger.deadline_left_us = None
+        ledger.lift()
         ledger.step(move)
         self.sweep_all()
 
@@ -197,6 +178,17 @@ class Plan:
             self._on_failure(task)
         if task.ordinal in cast.families and cast.families[task.ordinal].open:
             self.look_soon(cast.members(task.ordinal))  # its body will not come to its sub-tasks any more
+
+    def fail(self, task: Task, move: TaskMove, failure: TaskFailure | None, now_us: Micros) -> None:
+        """It makes this move into a state that counts as bad, and keeps why."""
+        task.keep_error(failure)
+        self.ledger.move(task, move, now_us, reason_of(failure))
+        self.settle(task, now_us)
+
+    def cancel(self, task: Task, now_us: Micros) -> None:
+        """It ends because the instance does."""
+        self.ledger.move(task, TaskMove.CANCEL, now_us, "stopped" if self.ledger.phase is Phase.DRAIN else "cancelled")
+        self.settle(task, now_us)
 
     def leave_slot(self, task: Task) -> None:
         """The attempt has ended: its slot is free."""
@@ -251,7 +243,7 @@ class Plan:
             task.queued = False
         for family in self.ledger.cast.families.values():
             family.held.clear()
-        self.owed = None
+        self.saga.forget()
 
     # -- the agenda --------------------------------------------------------------------------------------------
 
@@ -434,25 +426,32 @@ class Plan:
         bad = [ordinal for ordinal in family.members if self.counts_as_bad(ledger.tasks[ordinal])]
         stopping = ledger.phase in (Phase.DRAIN, Phase.CANCEL)
         if stopping and any(ledger.tasks[ordinal].state is TaskState.CANCELLED for ordinal in bad):
-            ledger.move(parent, TaskMove.CANCEL, now_us, "stopped" if ledger.phase is Phase.DRAIN else "cancelled")
+            self.cancel(parent, now_us)
         elif bad and len(bad) > self._tolerated(parent, len(family.members)):
-            failure = self._too_many(parent, bad, len(family.members))
-            parent.error = encode_failure(failure)
-            ledger.move(parent, TaskMove.TOO_MANY_FAILED, now_us, f"{failure.type}: {failure.message}")
+            self.fail(parent, TaskMove.TOO_MANY_FAILED, self._too_many(parent, bad, len(family.members)), now_us)
         else:
             ledger.move(parent, TaskMove.SUCCEED, now_us)
-        self.settle(parent, now_us)
+            self.settle(parent, now_us)
 
     def _tolerated(self, parent: Task, total: int) -> float:
         share = self.ledger.cast.specs[parent.ordinal].tolerance
         return (self.ledger.shape.tolerance if share is None else share) * total + _ROUNDING
 
     def _too_many(self, parent: Task, bad: Sequence[int], total: int) -> TaskFailure:
-        names = ", ".join(repr(self.ledger.cast.names[ordinal]) for ordinal in bad[:_NAMED])
-        more = f" and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
         tolerated = int(self._tolerated(parent, total))
-        message = f"{len(bad):,} of {total:,} sub-tasks failed, {tolerated:,} are tolerated: {names}{more}"
+        names = self.ledger.cast.some_names(bad)
+        message = f"{len(bad):,} of {total:,} sub-tasks failed, {tolerated:,} are tolerated: {names}"
         return TaskFailure(type="SubTasksFailed", message=message, retryable=False)
+
+    # -- the saga ----------------------------------------------------------------------------------------------
+
+    def offer_undo(self, task: Task) -> None:
+        """Ask for a slot for (another) attempt at its compensation; that it will run is committed first."""
+        task.attempt += 1
+        task.due_us = task.started_us = None
+        self.ledger.active += 1
+        self.ledger.touch(task)
+        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt))
 
     # -- the instance ------------------------------------------------------------------------------------------
 
@@ -473,69 +472,20 @@ class Plan:
             return
         if ledger.verdict is Verdict.NONE:
             self._judge_instance()
-        if ledger.phase is Phase.COMP or self._owes():
-            if ledger.held or self.undo_next(now_us):
+        if ledger.phase is Phase.COMP or self.saga.asked:
+            if ledger.held:
                 return
-            ledger.final = self._undone()
+            if (task := self.saga.next(now_us)) is not None:
+                self.offer_undo(task)
+                return
+            ledger.final = self.saga.end()
         else:
             ledger.final = _FINAL_BY_VERDICT[ledger.verdict]
-        ledger.hold = Hold.NONE
-        ledger.deadline_us = ledger.deadline_left_us = None
+        ledger.lift()
         ledger.finished_us = now_us
         ledger.step(PhaseMove.FINISH, ledger.error)
         self.drop_queues()
         self.effects.append(Ended(ledger.final, ledger.run))
-
-    # -- the saga ----------------------------------------------------------------------------------------------
-
-    def _owes(self) -> bool:
-        """Whether the end that this instance has come to asks for compensation, and something is to be undone."""
-        ledger = self.ledger
-        asked = ledger.verdict in (Verdict.FAILED, Verdict.TIMED_OUT) or (
-            ledger.verdict is Verdict.CANCELLED and ledger.compensate_asked
-        )
-        return asked and any(is_owed(ledger, task) for task in ledger.tasks)
-
-    def undo_next(self, now_us: Micros) -> bool:
-        """Begin the next compensation: of what succeeded last. False: there is none left."""
-        ledger = self.ledger
-        if ledger.phase is not Phase.COMP:
-            ledger.hold = Hold.NONE
-            ledger.deadline_us = ledger.deadline_left_us = None
-            ledger.step(PhaseMove.COMPENSATE, ledger.error)
-        if self.owed is None:
-            owed = [task for task in ledger.tasks if is_owed(ledger, task)]
-            self.owed = sorted(owed, key=lambda task: task.body_seq)
-        while self.owed:
-            task = self.owed.pop()
-            if is_owed(ledger, task):
-                outcome = Outcome.OK if task.state is TaskState.SUCCESS else Outcome.FAIL
-                ledger.keep_attempt(task, outcome, task.finished_us or now_us, None)
-                task.tries = task.losses = 0
-                task.suspect = False
-                ledger.move(task, TaskMove.COMPENSATE, now_us)
-                self.offer_undo(task)
-                return True
-        return False
-
-    def offer_undo(self, task: Task) -> None:
-        """Ask for a slot for (another) attempt at its compensation; that it will run is committed first."""
-        task.attempt += 1
-        task.due_us = task.started_us = None
-        self.ledger.active += 1
-        self.ledger.touch(task)
-        self.effects.append(Offer(Ordinal(task.ordinal), task.attempt))
-
-    def _undone(self) -> InstanceState:
-        ledger = self.ledger
-        failed = [task for task in ledger.tasks if task.state is TaskState.COMPENSATION_FAILED]
-        ledger.error = ledger.error.partition(_NOT_UNDONE)[0]
-        if not failed:
-            return InstanceState.COMPENSATED
-        names = ", ".join(repr(ledger.cast.names[task.ordinal]) for task in failed[:_NAMED])
-        more = f" and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
-        ledger.error = f"{ledger.error}{_NOT_UNDONE}{names}{more}"
-        return InstanceState.COMPENSATION_FAILED
 
     def _judge_instance(self) -> None:
         """Nothing went wrong in this run. A retry of single tasks may have left others as an earlier run ended them."""
@@ -547,7 +497,7 @@ class Plan:
             ledger.give_verdict(Verdict.SUCCESS, "")
             return
         cancelled = all(task.state is TaskState.CANCELLED for task in leftovers)
-        names = ", ".join(ledger.cast.names[task.ordinal] for task in leftovers[:5])
+        names = ledger.cast.some_names([task.ordinal for task in leftovers])
         verdict = Verdict.CANCELLED if cancelled else Verdict.FAILED
         ledger.give_verdict(verdict, f"left over from an earlier run: {names}")
 

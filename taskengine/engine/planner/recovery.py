@@ -4,8 +4,8 @@ Committed before anything is offered, like every decision.
 """
 
 from taskengine.clock import Micros
-from taskengine.engine.planner.ledger import Task, encode_failure
 from taskengine.engine.planner.plan import Plan
+from taskengine.engine.planner.task import Task
 from taskengine.model.messages import Quarantine, Recovered
 from taskengine.model.records import Outcome, TaskFailure
 from taskengine.model.states import Hold, Phase, TaskMove, TaskState
@@ -48,9 +48,7 @@ def _cut_off(plan: Plan, task: Task, now_us: Micros, *, clean: bool) -> None:
         ledger.move(task, TaskMove.CANCEL, now_us, "cancelled")
         plan.settle(task, now_us)
     elif ledger.cast.specs[task.ordinal].at_most_once:
-        task.error = encode_failure(_LOST)
-        ledger.move(task, TaskMove.LOSE_ONCE, now_us, f"{_LOST.type}: {_LOST.message}")
-        plan.settle(task, now_us)
+        plan.fail(task, TaskMove.LOSE_ONCE, _LOST, now_us)
     else:
         ledger.keep_attempt(task, Outcome.LOST, now_us, None)
         ledger.move(task, TaskMove.LOSE, now_us)
@@ -76,7 +74,7 @@ def _quarantine_culprits(plan: Plan) -> None:
         return
     culprits = [task for task in ledger.tasks if task.losses >= plan.max_recoveries and not task.settled]
     if culprits:
-        names = ", ".join(ledger.cast.names[task.ordinal] for task in culprits[:5])
+        names = ledger.cast.some_names([task.ordinal for task in culprits])
         ledger.hold = Hold.QUARANTINED
         ledger.touch_instance(f"the process died {plan.max_recoveries} times in a row while this ran: {names}")
 
