@@ -170,7 +170,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 class FunctionsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`functions`: which jobs definitions may ask for. An uploaded definition turns nothing on."""
 
-    builtin: tuple[str, ...] = ("http_request", "sleep", "wait_for", "transform", "log", "noop", "fail")
+    builtin: tuple[str, ...] = ("http_request", "sleep", "wait_for", "workflow", "transform", "log", "noop", "fail")
     """Built-in jobs. `shell_command` is off until it is listed."""
     modules: tuple[str, ...] = ()
     """Importable modules with jobs."""

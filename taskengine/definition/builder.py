@@ -88,6 +88,11 @@ class TaskBuilder(_Builder):
                 said[key] = value
         return self._say("wait_for", said)
 
+    def with_workflow(self, workflow: str, params: Mapping[str, object] | None = None) -> Self:
+        """Run a workflow of that id as a child, with these params, instead of a job."""
+        self._say("workflow", workflow)
+        return self if params is None else self.with_params(params)
+
     def with_timeout(self, span: Span) -> Self:
         """How long one attempt may take."""
         return self._say("timeout", span)

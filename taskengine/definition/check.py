@@ -14,7 +14,8 @@ from taskengine.definition.dependencies import check_dependencies
 from taskengine.definition.findings import Finding, Findings
 from taskengine.definition.references import check_expressions, check_references, texts_in
 from taskengine.expressions import has_expression
-from taskengine.model.definition import ParamSpec, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
+from taskengine.model.children import CHILD_JOB
+from taskengine.model.definition import Executor, ParamSpec, RetryPolicy, TaskSpec, Trigger, WorkflowDefinition
 from taskengine.model.durations import format_duration
 from taskengine.model.names import name_fault
 from taskengine.model.params import spec_faults
@@ -26,7 +27,7 @@ from taskengine.model.waits import WAIT_JOB, WAIT_PARAMS
 __all__ = ["BUILTIN_JOBS", "check_task", "check_workflow"]
 
 BUILTIN_JOBS: Final = frozenset(
-    {"fail", "http_request", "log", "noop", "shell_command", "sleep", "transform", "wait_for"}
+    {"fail", "http_request", "log", "noop", "shell_command", "sleep", "transform", "wait_for", "workflow"}
 )
 """Jobs that come with the engine, whether or not they are enabled where a definition is read."""
 
@@ -85,6 +86,9 @@ class _Judge:
             self._label(("labels", key), key, text)
         for name, spec in definition.params.items():
             self._param(("params", name), name, spec)
+        for at, task in enumerate(definition.tasks):
+            if task.job == CHILD_JOB and task.params.get(CHILD_JOB) == definition.id:
+                self._say(("tasks", at, "params", CHILD_JOB), "the workflow would run below itself, without an end")
         limit = definition.max_concurrent_tasks
         if limit is not None and limit < 1:
             self._say(("max_concurrent_tasks",), f"{limit:,} tasks at once; at least 1, or leave it out for no limit")
@@ -145,6 +149,8 @@ class _Judge:
         self._sub_tasks(task, path)
         if task.job == WAIT_JOB:
             self._wait(task, path)
+        if task.job == CHILD_JOB:
+            self._child(task, path)
         if (undo := task.compensation) is not None:
             where = (*path, "compensation")
             self._job(undo.job, (*where, "job"), jobs)
@@ -187,6 +193,27 @@ class _Judge:
         if not isinstance(name, str) or (name and name_fault(name)):
             self._say((*path, "params", "signal"), f"{quoted(str(name))} is no name of a signal")
         self._schema(task.params.get("schema"), task.params.get("approval") is True, (*path, "params", "schema"))
+
+    def _child(self, task: TaskSpec, path: Path) -> None:
+        child, params = task.params.get(CHILD_JOB), task.params.get("params", {})
+        where = (*path, "params", CHILD_JOB)
+        if not isinstance(child, str):
+            self._say(where, "the job `workflow` needs the id of a workflow; write `workflow: ID` instead of a job")
+        else:
+            self._legal(where, "id of the workflow", child)
+        if not isinstance(params, Mapping):
+            self._say((*path, "params", "params"), "the params of the child are a mapping")
+        for key in task.params.keys() - {CHILD_JOB, "params"}:
+            self._say((*path, "params", key), f"the job `workflow` has no {quoted(key)}; put it into `params`")
+        for key, said, instead in (
+            ("timeout", task.timeout_us is not None, "the workflow that it runs can have a timeout"),
+            ("executor", task.executor is not Executor.AUTO, "its own tasks say where they run"),
+            ("required_params", bool(task.required_params), "the workflow that it runs declares its params"),
+            ("result_mapping", bool(task.result_mapping), "use expressions in its params"),
+            ("at_most_once", task.at_most_once, "an attempt never has two children"),
+        ):
+            if said:
+                self._say((*path, key), f"a task that runs a workflow has no `{key}`: {instead}")
 
     def _schema(self, schema: Any, approval: bool, path: Path) -> None:
         if schema is None:

@@ -13,6 +13,7 @@ from taskengine.definition.findings import Finding, Findings
 from taskengine.definition.later import LATER_COMPENSATION, LATER_TASK, LATER_WORKFLOW, TWO_SECTIONS, not_yet
 from taskengine.errors import InvalidExpression
 from taskengine.expressions import compile_expression, has_expression
+from taskengine.model.children import CHILD_JOB
 from taskengine.model.definition import (
     Compensation,
     Executor,
@@ -111,8 +112,10 @@ def decode_task(value: Any, path: Path, findings: Findings) -> TaskSpec:
         _expand_sleep(value, made, path, findings)
     elif WAIT_JOB in value:
         _expand_wait(value, made, path, findings)
+    elif CHILD_JOB in value:
+        _expand_child(value, made, path, findings)
     elif "job" not in value:
-        findings.report((*path, "job"), "the task has neither a `job` nor a `sleep` nor a `wait_for`")
+        findings.report((*path, "job"), "the task has neither a `job` nor a `sleep`, a `wait_for` or a `workflow`")
     elif made.get("job") == SLEEP_JOB:
         _settle_duration(made.get("params", {}), path, findings)
     made.setdefault("name", "")
@@ -145,6 +148,18 @@ def _expand_wait(value: dict[str, Any], made: dict[str, Any], path: Path, findin
     said = made.pop(WAIT_JOB, UNSET)
     made["job"] = WAIT_JOB
     made["params"] = {} if said is UNSET else said
+
+
+def _expand_child(value: dict[str, Any], made: dict[str, Any], path: Path, findings: Findings) -> None:
+    """`workflow: id` is short for the job `workflow` with that id, and with the task's params for the child."""
+    if "job" in value:
+        findings.add(Finding((*path, "job"), "`job` and `workflow` exclude each other", on_key=True))
+    findings.moved((*path, "job"), (*path, CHILD_JOB))
+    findings.moved((*path, "params", CHILD_JOB), (*path, CHILD_JOB))
+    findings.moved((*path, "params", "params"), (*path, "params"))
+    child, given = made.pop(CHILD_JOB, UNSET), made.pop("params", {})
+    made["job"] = CHILD_JOB
+    made["params"] = {CHILD_JOB: "" if child is UNSET else child, **({"params": given} if given else {})}
 
 
 def wait_params(value: Any, path: Path, findings: Findings) -> dict[str, Any] | UnsetType:
@@ -336,6 +351,7 @@ TASK_KEYS: Final[Table] = {
     "timeout": ("timeout_us", convert.duration),
     SLEEP_JOB: (SLEEP_JOB, sleep_span),
     WAIT_JOB: (WAIT_JOB, wait_params),
+    CHILD_JOB: (CHILD_JOB, convert.name),
 }
 WORKFLOW_KEYS: Final[Table] = {
     **_same_names(

@@ -11,6 +11,7 @@ import yaml
 from taskengine.definition.decode import SLEEP_JOB
 from taskengine.definition.fields import defaults_of
 from taskengine.definition.scalars import looks_typed
+from taskengine.model.children import CHILD_JOB
 from taskengine.model.definition import Compensation, ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
 from taskengine.model.durations import format_duration
 from taskengine.model.params import type_of
@@ -83,6 +84,12 @@ def task_shape(task: TaskSpec) -> dict[str, Any]:
         del shape["job"]
         said = shape.pop("params", {})
         shape["wait_for"] = said["signal"] if list(said) == ["signal"] else said
+    if task.job == CHILD_JOB:
+        del shape["job"]
+        said = shape.pop("params")
+        shape["workflow"] = said[CHILD_JOB]
+        if "params" in said:
+            shape["params"] = said["params"]
     if task.timeout_us is not None:
         shape["timeout"] = format_duration(task.timeout_us)
     if task.retry is not None:

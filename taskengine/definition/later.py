@@ -25,7 +25,6 @@ LATER_TASK: Final = frozenset(
         "cache",
         "handlers",
         "template",
-        "workflow",
     }
 )
 LATER_COMPENSATION: Final = frozenset({"on"})
@@ -46,7 +45,6 @@ LATER_BUILDER: Final = frozenset(
         "with_schedule",
         "with_streaming_mode",
         "with_template",
-        "with_workflow",
     }
 )
 

@@ -89,6 +89,7 @@ _TASK: Final[Mapping[str, Schema]] = {
     "job": {"description": "A registered name, or package.module:function.", "minLength": 1},
     "sleep": {"description": "A pause instead of a job, as a duration or an expression; it holds no worker."},
     "wait_for": {"description": "A signal or an approval instead of a job: its name, or a mapping. Holds no worker."},
+    "workflow": {"description": "The id of a workflow that is run instead of a job, with the params. Holds no worker."},
     "description": {"description": "For people."},
     "params": {"description": "Arguments of the job; texts may hold ${{ expressions }}."},
     "depends_on": {"description": "Tasks that end before this one starts."},
@@ -168,6 +169,7 @@ def _schema() -> Schema:
         {"required": ["job"]},
         {"required": ["sleep"], "properties": {"params": False}},
         {"required": ["wait_for"], "properties": {"params": False}},
+        {"required": ["workflow"]},
     ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -12,7 +12,12 @@ from taskengine.errors import Unavailable
 from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.states import Phase
 
-__all__ = ["Directory", "Watch"]
+__all__ = ["Directory", "Watch", "start_key"]
+
+
+def start_key(instance_id: InstanceId) -> CommandId:
+    """Under which the answer to a start is awaited."""
+    return CommandId(f"start:{instance_id}")
 
 
 class Directory:

@@ -10,10 +10,11 @@ import msgspec
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
+from taskengine.engine.children import Children
 from taskengine.engine.collector import collect
 from taskengine.engine.commanding import Commanding
+from taskengine.engine.directory import start_key
 from taskengine.engine.draining import Draining
-from taskengine.engine.instance import start_key
 from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
@@ -120,6 +121,16 @@ class Engine(Commanding):
         logbook = Logbook(
             self._ambient, self.store, checkpointer, self._directory, self.bus, dispatcher.spawn, self._mask
         )
+        children = Children(
+            self._ambient,
+            self.store,
+            self._artifacts,
+            self._directory,
+            self._library,
+            self._reading,
+            dispatcher.spawn,
+            inline_result=self._settings.inline_result,
+        )
         self._staff = Staff(
             ambient=self._ambient,
             settings=self._settings,
@@ -136,6 +147,7 @@ class Engine(Commanding):
             linger=Linger(self._ambient.clock),
             recovery=self._recovery,
             logbook=logbook,
+            children=children,
             pruner=Pruner(
                 self._ambient,
                 self.store,
@@ -152,6 +164,7 @@ class Engine(Commanding):
         )
         self._hearing.begin()
         self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
+        children.serve(self._supervisor)
         for row in self.registry.rows():
             checkpointer.save(row, self._note_failure)
         if self._recover:

@@ -16,6 +16,7 @@ from taskengine.actors import ActorRef, AsyncActor
 from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprint, Step, added_step, undo_step
+from taskengine.engine.directory import start_key
 from taskengine.engine.inputs import Given, Item
 from taskengine.engine.mail import Committed, Deliver, Drain, Flush, GraceOver, Interrupted, Landed, Orphaned
 from taskengine.engine.places import by_place, place_of
@@ -31,6 +32,8 @@ from taskengine.engine.planner import (
     Offer,
     Plan,
     Reply,
+    StartChild,
+    TellChild,
     decide,
 )
 from taskengine.engine.planner.task import Task
@@ -41,24 +44,20 @@ from taskengine.engine.tally import Tally
 from taskengine.engine.task import Assignment, TaskActor
 from taskengine.errors import DuplicateKey, UnknownFunction
 from taskengine.model.added import Added, decode_added
+from taskengine.model.children import ChildOf
 from taskengine.model.events import Event
-from taskengine.model.ids import CommandId, InstanceId, Ordinal
+from taskengine.model.ids import InstanceId, Ordinal
 from taskengine.model.messages import Continue, DeadlineDue, Granted, Recovered, Settled, Start, TaskDue
 from taskengine.model.records import Decision, InstanceRow, Outcome
 from taskengine.model.states import InstanceState, Phase
 
-__all__ = ["InstanceActor", "start_key"]
+__all__ = ["InstanceActor"]
 
 _ROWS_PER_DECISION: Final = 512
 _PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
 _JSON: Final = msgspec.json.Decoder()
 _AT_HAND: Final = 1_000
 """The results of so many sub-tasks are handed to a body that has not asked for them."""
-
-
-def start_key(instance_id: InstanceId) -> CommandId:
-    """Under which the answer to a start is awaited."""
-    return CommandId(f"start:{instance_id}")
 
 
 class InstanceActor(AsyncActor):
@@ -273,9 +272,14 @@ class InstanceActor(AsyncActor):
                     self._arm(effect.due_us, TaskDue(effect.ordinal, effect.attempt))
                 case ArmDeadline():
                     self._arm(effect.due_us, DeadlineDue(effect.run))
+                case StartChild():
+                    self._staff.children.start(ChildOf(self._id, effect.ordinal, effect.attempt))
+                case TellChild():
+                    self._staff.children.tell(ChildOf(self._id, effect.ordinal, effect.attempt), effect)
                 case Reply():
                     self._staff.directory.answer(effect.command_id, effect.answer)
                 case Ended():
+                    self._staff.children.ended(self._plan.ledger.row)
                     self._count_end(effect.state)
         if offers:
             self._ask_for_slots(offers)

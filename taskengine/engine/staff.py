@@ -7,6 +7,7 @@ from taskengine.ambient import Ambient, Metrics
 from taskengine.bus import Bus
 from taskengine.clock import Micros
 from taskengine.engine.blueprint import Blueprints
+from taskengine.engine.children import Children
 from taskengine.engine.directory import Directory
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
@@ -86,6 +87,7 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     linger: Linger
     recovery: Recovery
     logbook: Logbook
+    children: Children
     pruner: Pruner
     mask: Mask
     counts: Metrics | None

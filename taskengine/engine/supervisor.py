@@ -6,7 +6,8 @@ import msgspec
 
 from taskengine.actors import ActorRef, AsyncActor, ChildEnded, Restart, on_child_exit
 from taskengine.engine.blueprint import Blueprint
-from taskengine.engine.instance import InstanceActor, start_key
+from taskengine.engine.directory import start_key
+from taskengine.engine.instance import InstanceActor
 from taskengine.engine.mail import Adopt, Closing, Deliver, Landed, LaunchNew, Orphaned, Rebuild
 from taskengine.engine.planner import Answer, Plan
 from taskengine.engine.staff import Staff

@@ -31,6 +31,7 @@ from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, Progres
 from taskengine.functions.questions import AddSubTasks, Answered, OnAnswer, Question, SubTasks, refused
 from taskengine.model.added import Added, encode_added
 from taskengine.model.artifacts import is_reference, reference
+from taskengine.model.children import ChildOf
 from taskengine.model.definition import Executor, RetryPolicy
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import Add, Park, Settled
@@ -442,6 +443,9 @@ class TaskActor(AsyncActor):
     def _park(self, outcome: Parked) -> Park:
         span_us = outcome.span_us
         due_us = None if span_us is None else Micros(self._staff.ambient.clock.now_us() + span_us)
+        if outcome.child:
+            wanted_by = ChildOf(self._work.instance_id, self._work.ordinal, self._work.attempt)
+            return Park(ParkKind.CHILD, None, wanted_by.child, outcome.result)
         if outcome.signal is None:
             return Park(ParkKind.SLEEP, due_us, "", outcome.result)
         return Park(ParkKind.SIGNAL, due_us, outcome.signal or self._work.step.spec.name)

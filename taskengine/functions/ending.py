@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from taskengine.functions.failures import failure_of
-from taskengine.functions.outcomes import Awaited, Parked, Raised, Returned, Sleep
+from taskengine.functions.outcomes import Awaited, Child, Parked, Raised, Returned, Sleep
 from taskengine.functions.results import encode_result
 from taskengine.model.records import TaskFailure
 
@@ -20,6 +20,9 @@ def outcome_of(value: object, nan: str, limit: int) -> Returned | Parked:
         return Parked(value.span_us, slept)
     if isinstance(value, Awaited):
         return Parked(value.span_us, b"null", value.signal)
+    if isinstance(value, Child):
+        request = encode_result({"workflow": value.workflow, "params": value.params}, nan=nan, limit=limit)
+        return Parked(None, request, child=True)
     return Returned(encode_result(value, nan=nan, limit=limit))
 
 

@@ -1,11 +1,24 @@
 """What a call of a job function can come to, and what a body tells while it runs."""
 
+from typing import Any
+
 import msgspec
 
 from taskengine.clock import Micros
 from taskengine.model.records import TaskFailure
 
-__all__ = ["Awaited", "CallOutcome", "Frame", "LogLine", "Parked", "ProgressNote", "Raised", "Returned", "Sleep"]
+__all__ = [
+    "Awaited",
+    "CallOutcome",
+    "Child",
+    "Frame",
+    "LogLine",
+    "Parked",
+    "ProgressNote",
+    "Raised",
+    "Returned",
+    "Sleep",
+]
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):
@@ -27,11 +40,13 @@ class Parked(msgspec.Struct, frozen=True, tag="parked"):
     span_us  for so long; None: for ever
     result   JSON of its result once the wait is over
     signal   the name of what it waits for, empty: the task's own; None: for nothing but the time
+    child    it waits for an instance, which `result` asks for
     """
 
     span_us: Micros | None
     result: bytes
     signal: str | None = None
+    child: bool = False
 
 
 CallOutcome = Returned | Raised | Parked
@@ -66,3 +81,10 @@ class Awaited(msgspec.Struct, frozen=True):
 
     signal: str
     span_us: Micros | None
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A body returns it to be parked until an instance of that workflow has ended."""
+
+    workflow: str
+    params: dict[str, Any]

@@ -10,13 +10,14 @@ import msgspec
 
 from taskengine.clock import Micros
 from taskengine.model.definition import RetryPolicy
-from taskengine.model.ids import CommandId, Ordinal
+from taskengine.model.ids import CommandId, InstanceId, Ordinal
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
 __all__ = [
     "INBOX",
     "Add",
     "Cancel",
+    "ChildSettled",
     "Command",
     "Continue",
     "DeadlineDue",
@@ -96,6 +97,23 @@ class TaskDue(Message, frozen=True, gc=False, tag="task.due"):
 
     ordinal: Ordinal
     attempt: int
+
+
+class ChildSettled(Message, frozen=True, tag="task.child_settled"):
+    """The child of a task has ended, or can not be started.
+
+    child    its id
+    outcome  OK, FAIL, or INTERRUPTED for one that was cancelled
+    result   JSON when the outcome is OK
+    error    when it is another
+    """
+
+    ordinal: Ordinal
+    attempt: int
+    child: InstanceId
+    outcome: Outcome
+    result: bytes | None = None
+    error: TaskFailure | None = None
 
 
 class Add(Message, frozen=True, tag="instance.add"):
@@ -180,6 +198,7 @@ InstanceMessage = (
     | Granted
     | Settled
     | TaskDue
+    | ChildSettled
     | DeadlineDue
     | Continue
     | Quarantine

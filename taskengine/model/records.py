@@ -59,6 +59,7 @@ class ParkKind(Label):
     NONE = ""
     SLEEP = "sleep"
     SIGNAL = "signal"
+    CHILD = "child"
     SUBS = "subs"  # its body has succeeded; its sub-tasks have not all ended
 
 

@@ -216,7 +216,24 @@ def undo_only_what_ended_well(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(saga_module, "is_owed", lambda ledger, task: real(ledger, task) and task.state is TaskState.SUCCESS)
 
 
+def end_without_the_child(patch: pytest.MonkeyPatch) -> None:
+    real = Plan._cancel_task
+
+    def mutant(plan: Plan, task: Task, now_us: Micros) -> None:
+        if task.awaits_child:
+            plan.cancel(task, now_us)
+        real(plan, task, now_us)
+
+    patch.setattr(Plan, "_cancel_task", mutant)
+
+
+def forget_children_at_recovery(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_take_up_child", lambda plan, task: None)
+
+
 MUTANTS: list[Patch] = [
+    end_without_the_child,
+    forget_children_at_recovery,
     undo_in_the_order_of_the_definition,
     forget_what_runs_of_a_saga_at_recovery,
     undo_only_what_ended_well,

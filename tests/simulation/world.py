@@ -8,6 +8,7 @@ import random
 from collections import deque
 
 import msgspec
+from simulation.children import Children
 from simulation.graphs import Act, Story, added_act, random_batch, random_story, undo_act
 from simulation.oracle import expected_states, kind, verdict
 from simulation.rows import Rows
@@ -25,14 +26,18 @@ from taskengine.engine.planner import (
     Plan,
     Reply,
     Shape,
+    StartChild,
+    TellChild,
     decide,
 )
 from taskengine.model.added import Added, decode_added, encode_added
+from taskengine.model.children import ChildOf
 from taskengine.model.definition import OnFailure, TaskSpec, canonical_form, version_of
 from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
 from taskengine.model.messages import (
     Add,
     Cancel,
+    ChildSettled,
     Command,
     Continue,
     DeadlineDue,
@@ -74,6 +79,7 @@ class World:
         self.offers: list[tuple[int, int]] = []
         self.bodies: dict[int, int] = {}  # ordinal -> attempt, really running
         self.interrupted: set[int] = set()
+        self.children = Children("i", self.rng)
         self.timers: list[tuple[int, InstanceMessage]] = []
         self.past: list[InstanceMessage] = []
         self.answers: dict[CommandId, object] = {}
@@ -154,12 +160,22 @@ class World:
                 self.timers.append((effect.due_us, TaskDue(effect.ordinal, effect.attempt)))
             case ArmDeadline():
                 self.timers.append((effect.due_us, DeadlineDue(effect.run)))
+            case StartChild():
+                self.hear(self.children.start(effect))
+            case TellChild():
+                self.hear(self.children.tell(effect))
             case Reply():
                 self.on_reply(effect)
             case Ended():
                 self.on_ended(effect)
             case Decline():
                 pass
+
+    def hear(self, word: ChildSettled | None) -> None:
+        """Of a child. The simple model of the end knows only of those that end well."""
+        if word is not None:
+            self.meddled = self.meddled or word.outcome is not Outcome.OK
+            self.inbox.append(word)
 
     def launch(self, effect: Launch) -> None:
         ordinal = effect.ordinal
@@ -236,6 +252,9 @@ class World:
                     "finished_us",
                 }:
                     assert getattr(row, field) == getattr(wanted, field), (field, row, wanted)
+        for link in self.children.running:
+            parent = ledger.tasks[link.ordinal]
+            assert parent.awaits_child or parent.attempt != link.attempt, "it waits for its child"
         assert ledger.instance_row() == self.decided.instance
         if not self.plan.unfinished_business and not ledger.lingering:
             twin = Plan.load(
@@ -339,6 +358,7 @@ class World:
 
     def on_ended(self, effect: Ended) -> None:
         assert not self.bodies, "nothing runs after the end"
+        assert not self.children.running, "no child outlives its parent"
         assert self.committed.instance is not None
         if self.committed.instance.run == effect.run:
             self.ended.append(effect.state)
@@ -358,6 +378,8 @@ class World:
             choices.append((6, self.do_grant))
         if self.bodies:
             choices.append((6, self.do_finish_body))
+        if self.children.running:
+            choices.append((3, self.do_end_child))
         if self.timers:
             choices.append((2, self.do_advance))
         if self.bodies and self.story.grows and self.adds < 40:
@@ -380,6 +402,7 @@ class World:
             or self.inbox
             or self.offers
             or self.bodies
+            or self.children.running
             or self.timers
         )
 
@@ -417,8 +440,16 @@ class World:
             return
         act = self.act(ordinal)
         failure = TaskFailure(type="Oops", message="坏了", retryable=act.retryable)
-        park = Park(ParkKind.SLEEP, Micros(self.now + 3_000_000)) if act.outcome is Outcome.PARK else None
+        park = self.park(ordinal, attempt) if act.outcome is Outcome.PARK else None
         self.inbox.append(Settled(Ordinal(ordinal), attempt, act.outcome, result=b"1", error=failure, park=park))
+
+    def park(self, ordinal: int, attempt: int) -> Park:
+        if self.rng.random() < 0.5:
+            return Park(ParkKind.SLEEP, Micros(self.now + 3_000_000))
+        return Park(ParkKind.CHILD, None, ChildOf(InstanceId("i"), Ordinal(ordinal), attempt).child, b"{}")
+
+    def do_end_child(self) -> None:
+        self.hear(self.children.end_one())
 
     def act(self, ordinal: int) -> Act:
         task = self.plan.ledger.tasks[ordinal]

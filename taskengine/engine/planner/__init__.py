@@ -9,6 +9,7 @@ from taskengine.engine.planner.decision import decide
 from taskengine.engine.planner.effects import (
     Arm,
     ArmDeadline,
+    ChildOrder,
     Decline,
     Effect,
     Ended,
@@ -16,6 +17,8 @@ from taskengine.engine.planner.effects import (
     Launch,
     Offer,
     Reply,
+    StartChild,
+    TellChild,
 )
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.shape import Shape
@@ -24,6 +27,7 @@ __all__ = [
     "Answer",
     "Arm",
     "ArmDeadline",
+    "ChildOrder",
     "Decline",
     "Effect",
     "Ended",
@@ -33,5 +37,7 @@ __all__ = [
     "Plan",
     "Reply",
     "Shape",
+    "StartChild",
+    "TellChild",
     "decide",
 ]

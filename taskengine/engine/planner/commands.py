@@ -7,6 +7,7 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.engine.planner.answers import Refused
 from taskengine.engine.planner.cast import TOP
+from taskengine.engine.planner.effects import ChildOrder
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.task import Task
 from taskengine.model.messages import Cancel, Command, Pause, Resume, Retry, RetryScope
@@ -50,6 +51,7 @@ def _pause(plan: Plan, command: Pause, now_us: Micros) -> bool:
             if task.slot and not ledger.cast.specs[task.ordinal].at_most_once:
                 plan.interrupt(task)
                 changed = True
+    plan.tell_children(ChildOrder.PAUSE_NOW if command.now else ChildOrder.PAUSE)
     return changed
 
 
@@ -67,6 +69,7 @@ def _resume(plan: Plan, now_us: Micros) -> bool:
         ledger.deadline_left_us = None
         plan.arm_deadline()
     ledger.touch_instance("resumed")
+    plan.tell_children(ChildOrder.RESUME)
     return True
 
 
@@ -75,6 +78,7 @@ def _cancel(plan: Plan, command: Cancel, now_us: Micros) -> bool:
     if ledger.phase is Phase.CANCEL and command.compensate and not ledger.compensate_asked:
         ledger.compensate_asked = True
         ledger.touch_instance("what was done is to be undone")
+        plan.tell_children(ChildOrder.CANCEL)
         return True
     if ledger.phase is Phase.CANCEL or ledger.final is InstanceState.CANCELLED:
         return False

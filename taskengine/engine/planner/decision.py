@@ -8,6 +8,7 @@ in `plan.stale`.
 from typing import assert_never
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.children import on_child_settled
 from taskengine.engine.planner.effects import Decline, Launch
 from taskengine.engine.planner.outcomes import on_settled, on_task_due
 from taskengine.engine.planner.plan import Plan
@@ -17,6 +18,7 @@ from taskengine.engine.planner.signals import match
 from taskengine.model.messages import (
     Add,
     Cancel,
+    ChildSettled,
     Continue,
     DeadlineDue,
     Granted,
@@ -31,7 +33,7 @@ from taskengine.model.messages import (
     Start,
     TaskDue,
 )
-from taskengine.model.records import Verdict
+from taskengine.model.records import ParkKind, Verdict
 from taskengine.model.states import Phase, PhaseMove, TaskMove, TaskState
 
 __all__ = ["decide"]
@@ -44,10 +46,12 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_granted(plan, message, now_us)
         case Settled():
             on_settled(plan, message, now_us)
-            if message.park is not None and message.park.key:
+            if message.park is not None and message.park.kind is ParkKind.SIGNAL:
                 match(plan, message.park.key, now_us)
         case TaskDue():
             on_task_due(plan, message, now_us)
+        case ChildSettled():
+            on_child_settled(plan, message, now_us)
         case DeadlineDue():
             on_deadline(plan, message, now_us)
         case Start():

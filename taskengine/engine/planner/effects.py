@@ -9,9 +9,23 @@ import msgspec
 from taskengine.clock import Micros
 from taskengine.engine.planner.answers import Answer
 from taskengine.model.ids import CommandId, Ordinal
+from taskengine.model.label import Label
 from taskengine.model.states import InstanceState
 
-__all__ = ["Arm", "ArmDeadline", "Decline", "Effect", "Ended", "Interrupt", "Launch", "Offer", "Reply"]
+__all__ = [
+    "Arm",
+    "ArmDeadline",
+    "ChildOrder",
+    "Decline",
+    "Effect",
+    "Ended",
+    "Interrupt",
+    "Launch",
+    "Offer",
+    "Reply",
+    "StartChild",
+    "TellChild",
+]
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +75,32 @@ class ArmDeadline(msgspec.Struct, frozen=True, gc=False):
     due_us: Micros
 
 
+class StartChild(msgspec.Struct, frozen=True, gc=False):
+    """Start the child that this attempt waits for; if it is there, see that it goes on, or tell how it has ended."""
+
+    ordinal: Ordinal
+    attempt: int
+
+
+class ChildOrder(Label):
+    """What a parent passes on to its children."""
+
+    PAUSE = "pause"
+    PAUSE_NOW = "pause_now"
+    RESUME = "resume"
+    CANCEL = "cancel"
+
+
+class TellChild(msgspec.Struct, frozen=True, gc=False):
+    """Pass it on to the child that this attempt waits for. `reason`, `compensate`: of a cancel."""
+
+    ordinal: Ordinal
+    attempt: int
+    order: ChildOrder
+    reason: str = ""
+    compensate: bool = False
+
+
 class Reply(msgspec.Struct, frozen=True):
     command_id: CommandId
     answer: Answer
@@ -73,4 +113,4 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     run: int
 
 
-Effect = Offer | Decline | Launch | Interrupt | Arm | ArmDeadline | Reply | Ended
+Effect = Offer | Decline | Launch | Interrupt | Arm | ArmDeadline | StartChild | TellChild | Reply | Ended

@@ -2,6 +2,7 @@
 
 from taskengine.clock import Micros
 from taskengine.engine.planner.adding import confirm
+from taskengine.engine.planner.effects import StartChild
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.retry import delay_us, may_retry
 from taskengine.engine.planner.task import Task, reason_of
@@ -11,7 +12,7 @@ from taskengine.model.records import Outcome, ParkKind, TaskFailure
 from taskengine.model.states import Phase, TaskMove, TaskState
 from taskengine.model.waits import wait_of
 
-__all__ = ["on_settled", "on_task_due", "succeed"]
+__all__ = ["fail_or_retry", "on_settled", "on_task_due", "succeed"]
 
 STOPPED = TaskFailure(
     type="lost",
@@ -39,7 +40,7 @@ def on_settled(plan: Plan, message: Settled, now_us: Micros) -> None:
         case Outcome.OK:
             succeed(plan, task, message.result, now_us)
         case Outcome.FAIL | Outcome.TIMEOUT:
-            _fail(plan, task, message, now_us)
+            fail_or_retry(plan, task, message, now_us)
         case Outcome.SKIP:
             plan.ledger.move(task, TaskMove.WHEN_FALSE, now_us)
             plan.settle(task, now_us)
@@ -94,7 +95,8 @@ def succeed(plan: Plan, task: Task, result: bytes | None, now_us: Micros) -> Non
     plan.settle(task, now_us)
 
 
-def _fail(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+def fail_or_retry(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
+    """The attempt has failed: another one as its policy says, or the end of the task."""
     ledger = plan.ledger
     task.tries += 1
     policy = ledger.cast.specs[task.ordinal].retry or message.retry
@@ -135,6 +137,8 @@ def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
         plan.arm(task)
     if task.park is ParkKind.SIGNAL:
         plan.inbox.wait(task)
+    elif task.park is ParkKind.CHILD:
+        plan.effects.append(StartChild(message.ordinal, message.attempt))
 
 
 def _interrupted(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:

@@ -14,11 +14,13 @@ from taskengine.engine.planner.cast import TOP, Family
 from taskengine.engine.planner.effects import (
     Arm,
     ArmDeadline,
+    ChildOrder,
     Effect,
     Ended,
     Interrupt,
     Launch,
     Offer,
+    TellChild,
 )
 from taskengine.engine.planner.inbox import Inbox
 from taskengine.engine.planner.ledger import Ledger
@@ -165,6 +167,17 @@ class Plan:
 
     def interrupt(self, task: Task) -> None:
         self.effects.append(Interrupt(Ordinal(task.ordinal), task.attempt))
+
+    def tell_child(self, task: Task, order: ChildOrder) -> None:
+        """The child that it waits for hears it after the commit."""
+        ledger = self.ledger
+        compensate = order is ChildOrder.CANCEL and ledger.compensate_asked
+        self.effects.append(TellChild(Ordinal(task.ordinal), task.attempt, order, ledger.error, compensate))
+
+    def tell_children(self, order: ChildOrder) -> None:
+        for task in self.ledger.tasks:
+            if task.awaits_child:
+                self.tell_child(task, order)
 
     def settle(self, task: Task, now_us: Micros) -> None:
         """A task has made its move into a final state: its dependents hear of it, and perhaps the instance."""
@@ -327,6 +340,9 @@ class Plan:
     def _cancel_task(self, task: Task, now_us: Micros) -> None:
         if task.settled or task.awaits_subs:  # which ends with the last of its sub-tasks
             return
+        if task.awaits_child:  # and ends with it
+            self.tell_child(task, ChildOrder.CANCEL)
+            return
         if task.slot:
             self.interrupt(task)
             return
@@ -341,6 +357,8 @@ class Plan:
             return
         if task.slot:
             self.interrupt(task)
+        elif task.awaits_child:
+            self.tell_child(task, ChildOrder.CANCEL)
         elif task.state in (TaskState.RETRYING, TaskState.WAITING) and not task.awaits_subs:
             self.ledger.move(task, TaskMove.CANCEL, now_us, "stopped")
             self.settle(task, now_us)

@@ -4,8 +4,10 @@ Committed before anything is offered, like every decision.
 """
 
 from taskengine.clock import Micros
+from taskengine.engine.planner.effects import ChildOrder, StartChild
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.task import Task
+from taskengine.model.ids import Ordinal
 from taskengine.model.messages import Quarantine, Recovered
 from taskengine.model.records import Outcome, TaskFailure
 from taskengine.model.states import Hold, Phase, TaskMove, TaskState
@@ -86,6 +88,8 @@ def _take_up(plan: Plan, task: Task, now_us: Micros) -> None:
             plan.make_eligible(task, now_us)
         case TaskState.PENDING if task.begun:
             plan.make_eligible(task, now_us)
+        case TaskState.WAITING if task.awaits_child:
+            _take_up_child(plan, task)
         case TaskState.RETRYING | TaskState.WAITING if task.due_us is not None:
             plan.arm(task)
         case TaskState.COMPENSATING if task.due_us is not None:
@@ -94,3 +98,12 @@ def _take_up(plan: Plan, task: Task, now_us: Micros) -> None:
             plan.offer_undo(task)  # whatever its attempt had done by then
         case _:
             pass
+
+
+def _take_up_child(plan: Plan, task: Task) -> None:
+    """It may never have been started, or have ended unheard. An instance that ends tells it so in its sweep."""
+    ledger = plan.ledger
+    if ledger.phase in (Phase.RUN, Phase.DRAIN):
+        plan.effects.append(StartChild(Ordinal(task.ordinal), task.attempt))
+        if ledger.hold is Hold.PAUSED:
+            plan.tell_child(task, ChildOrder.PAUSE)

@@ -100,6 +100,11 @@ class Task:
         return self.state is TaskState.WAITING and self.park is ParkKind.SUBS
 
     @property
+    def awaits_child(self) -> bool:
+        """The instance that it has asked for has not ended."""
+        return self.state is TaskState.WAITING and self.park is ParkKind.CHILD
+
+    @property
     def undoing(self) -> bool:
         """What it was granted a slot for is its compensation."""
         return self.state is TaskState.COMPENSATING

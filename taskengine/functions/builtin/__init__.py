@@ -11,8 +11,20 @@ from taskengine.functions.builtin.shell_command import shell_command
 from taskengine.functions.builtin.sleep import sleep
 from taskengine.functions.builtin.transform import transform
 from taskengine.functions.builtin.wait_for import wait_for
+from taskengine.functions.builtin.workflow import workflow
 
-__all__ = ["BUILTINS", "fail", "http_request", "log", "noop", "shell_command", "sleep", "transform", "wait_for"]
+__all__ = [
+    "BUILTINS",
+    "fail",
+    "http_request",
+    "log",
+    "noop",
+    "shell_command",
+    "sleep",
+    "transform",
+    "wait_for",
+    "workflow",
+]
 
 BUILTINS: Final[Mapping[str, Callable[..., Any]]] = {
     "fail": fail,
@@ -23,5 +35,6 @@ BUILTINS: Final[Mapping[str, Callable[..., Any]]] = {
     "sleep": sleep,
     "transform": transform,
     "wait_for": wait_for,
+    "workflow": workflow,
 }
 """Every built-in job by the name under which definitions ask for it."""

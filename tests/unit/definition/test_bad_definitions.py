@@ -15,7 +15,7 @@ from taskengine.errors import InvalidDefinition
 
 FOLDER = Path(__file__).parents[2] / "bad_definitions"
 FILES = sorted(FOLDER.glob("*.yaml"))
-JOBS = ("fetch", "http_request", "log", "my_jobs.load", "noop", "shell_command", "sleep", "wait_for")
+JOBS = ("fetch", "http_request", "log", "my_jobs.load", "noop", "shell_command", "sleep", "wait_for", "workflow")
 POOLS = ("api", "io")
 
 

@@ -171,7 +171,7 @@ def test_the_workflow_has_every_problem_of_its_tasks_at_once_with_paths() -> Non
         'be the id too; give one: with_id("...")',
         "timeout: `-1` is less than nothing; write it as 500ms, 60s, 1h30m, 2d, or a number of seconds",
         "tasks[2].retry.count: `retry` has no `count`, so nothing would be repeated",
-        "tasks[2].job: the task has neither a `job` nor a `sleep` nor a `wait_for`",
+        "tasks[2].job: the task has neither a `job` nor a `sleep`, a `wait_for` or a `workflow`",
         "params.n.default: expected a whole number, got text",
         "tasks[2].name: there is a task `a` already, and `A` is the same name: case does not count",
         "tasks[1].depends_on[1]: there is no task `nope`",

@@ -1,0 +1,64 @@
+"""Tasks that run another workflow: whose child an instance is, and what the task asks for.
+
+A child is found from its parent, and its parent from it, without a column for either: its id follows from the attempt
+that wants it, and its idempotency key names that attempt.
+"""
+
+import hashlib
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.model.ids import InstanceId, Ordinal
+
+__all__ = ["CHILD_JOB", "MOST_LEVELS", "ChildOf", "ChildRequest", "parent_of"]
+
+CHILD_JOB: Final = "workflow"
+MOST_LEVELS: Final = 16
+"""An instance has at most so many instances above it."""
+
+_PREFIX: Final = "child-of:"
+
+
+class ChildRequest(msgspec.Struct, frozen=True):
+    """What a task wants to be run. `params`: as a start gets them."""
+
+    workflow: str
+    params: dict[str, Any] = {}
+
+
+class ChildOf(msgspec.Struct, frozen=True):
+    """The attempt for which a child runs. Another attempt has another child; the same one never has two."""
+
+    parent: InstanceId
+    ordinal: Ordinal
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        """The child's idempotency key."""
+        return f"{_PREFIX}{self.parent}/{self.ordinal}/{self.attempt}"
+
+    @property
+    def child(self) -> InstanceId:
+        """The child's id: a UUID of version 8 (RFC 9562), made from the key."""
+        return InstanceId(str(uuid.UUID(bytes=_as_version_8(hashlib.sha256(self.key.encode()).digest()[:16]))))
+
+
+def parent_of(key: str | None) -> ChildOf | None:
+    """Whose child an instance with this idempotency key is; None: nobody's."""
+    if key is None or not key.startswith(_PREFIX):
+        return None
+    parent, _, place = key.removeprefix(_PREFIX).rpartition("/")
+    parent, _, ordinal = parent.rpartition("/")
+    if not (parent and ordinal.isdecimal() and place.isdecimal()):
+        return None
+    return ChildOf(InstanceId(parent), Ordinal(int(ordinal)), int(place))
+
+
+def _as_version_8(digest: bytes) -> bytes:
+    made = bytearray(digest)
+    made[6] = made[6] & 0x0F | 0x80
+    made[8] = made[8] & 0x3F | 0x80
+    return bytes(made)
