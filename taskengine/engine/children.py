@@ -252,7 +252,7 @@ def _cause(error: str) -> str:
 
 def _not_started(error: TaskEngineError) -> TaskFailure:
     """Trying the same again would come to the same."""
-    hint = "; upload it with `taskengine workflow upload FILE`" if isinstance(error, NotFound) else ""
+    hint = "; `taskengine workflow upload FILE`, or `--with FILE` of a run" if isinstance(error, NotFound) else ""
     return TaskFailure(type=type(error).__name__, message=f"the child cannot start: {error}{hint}", retryable=False)
 
 

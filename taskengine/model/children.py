@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId, Ordinal
 
-__all__ = ["CHILD_JOB", "MOST_LEVELS", "ChildOf", "ChildRequest", "parent_of"]
+__all__ = ["CHILD_JOB", "MOST_LEVELS", "ChildOf", "ChildRequest", "children_of", "parent_of"]
 
 CHILD_JOB: Final = "workflow"
 MOST_LEVELS: Final = 16
@@ -44,6 +45,15 @@ class ChildOf(msgspec.Struct, frozen=True):
     def child(self) -> InstanceId:
         """The child's id: a UUID of version 8 (RFC 9562), made from the key."""
         return InstanceId(str(uuid.UUID(bytes=_as_version_8(hashlib.sha256(self.key.encode()).digest()[:16]))))
+
+
+def children_of(definition: WorkflowDefinition) -> dict[str, str]:
+    """The workflows that its tasks run, each with the first task that does."""
+    found: dict[str, str] = {}
+    for task in definition.tasks:
+        if task.job == CHILD_JOB:
+            found.setdefault(str(task.params.get(CHILD_JOB, "")), task.name)
+    return found
 
 
 def parent_of(key: str | None) -> ChildOf | None:

@@ -239,7 +239,7 @@ def test_wrong_input_is_told_and_nothing_is_made(
 def test_a_database_server_that_is_away_is_told_without_its_password(command: Command, workflow: Workflow) -> None:
     workflow("name: a, job: noop")
     done = command("run", "flow.yaml", "--db", "postgresql://me:geheim@127.0.0.1:1/x")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "Error: postgresql://me:***@127.0.0.1:1/x: " in done.stderr
     assert "geheim" not in done.stderr
     assert "Traceback" not in done.stderr
@@ -503,3 +503,21 @@ def test_when_nothing_can_be_saved_any_more_it_ends_and_can_go_on(
     assert "taskengine run --resume" in said.err
     assert root.main(["run", "--resume"]) == 0
     assert capfd.readouterr().out == '{"t7":{}}\n'
+
+
+def test_a_run_brings_the_workflows_that_are_its_steps(command: Command, workflow: Workflow) -> None:
+    say = workflow("name: say, job: transform, params: {value: '${{ 6 * 7 }}'}", name="child.yaml", id="child")
+    parent = workflow("name: step, workflow: child", name="parent.yaml", id="parent")
+    done = command("run", parent, "--with", say)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"step": {"say": 42}}
+
+
+def test_a_run_without_a_step_of_it_says_so_before_anything_starts(command: Command, workflow: Workflow) -> None:
+    parent = workflow("name: step, workflow: child", name="parent.yaml", id="parent")
+    done = command("run", parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'step' of 'parent' runs the workflow 'child'" in done.stderr
+    assert "--with FILE" in done.stderr
+    assert "two of the files are the workflow 'parent'" in command("run", parent, "--with", parent).stderr
+    assert command("run", "--resume", "--with", parent).returncode == 2

@@ -16,6 +16,14 @@ __all__ = ["command"]
 @click.argument("file", required=False, type=click.Path())
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option(
+    "--with",
+    "also",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="A workflow that FILE runs as a step; may be repeated.",
+)
+@click.option(
     "--resume",
     is_flag=False,
     flag_value="",
@@ -29,7 +37,13 @@ __all__ = ["command"]
 @output_options
 @click.pass_context
 def command(
-    context: click.Context, /, file: str | None, params: Sequence[str], resume: str | None, **options: Any
+    context: click.Context,
+    /,
+    file: str | None,
+    params: Sequence[str],
+    also: Sequence[str],
+    resume: str | None,
+    **options: Any,
 ) -> int:
     """Run a workflow file to its end. `-` reads stdin.
 
@@ -41,18 +55,24 @@ def command(
     Progress goes to stderr. The results of the tasks on which nothing depends go to stdout, as a JSON object by
     task name; `-o` prints the instance with all its tasks instead. Ctrl-C saves the work, `--resume` goes on with it.
     """
-    _refuse_contradictions(context, file, resume, params)
+    _refuse_contradictions(context, file, resume, params, also)
     from taskengine.cli.verbs import running
 
     if file is None:
         return running.resume(context.obj, resume or running.NEWEST, **options)
-    return running.run(context.obj, file, params, **options)
+    return running.run(context.obj, file, params, also, **options)
 
 
-def _refuse_contradictions(context: click.Context, file: str | None, resume: str | None, params: Sequence[str]) -> None:
+def _refuse_contradictions(
+    context: click.Context, file: str | None, resume: str | None, params: Sequence[str], also: Sequence[str]
+) -> None:
     if file is None and resume is None:
         raise click.UsageError("which file? `taskengine run FILE`, or `taskengine run --resume`", context)
     if file is not None and resume is not None:
         raise click.UsageError("--resume goes on with an earlier run and takes no FILE", context)
     if resume is not None and params:
         raise click.UsageError("--resume keeps the params the run was started with; -p cannot change them", context)
+    if resume is not None and also:
+        raise click.UsageError(
+            "--resume goes on with the workflows the run was started with; --with adds none", context
+        )

@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Final
 
 from taskengine.definition import MAX_BYTES, read_json, read_yaml
+from taskengine.errors import InvalidInput
+from taskengine.model.children import children_of
 from taskengine.model.definition import WorkflowDefinition
 
-__all__ = ["STDIN", "is_file", "known_jobs", "load_definition", "read_content", "read_source", "shown_name"]
+__all__ = [
+    "STDIN",
+    "is_file",
+    "known_jobs",
+    "load_definition",
+    "read_content",
+    "read_source",
+    "require_steps",
+    "shown_name",
+]
 
 STDIN: Final = "-"
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
@@ -47,6 +58,20 @@ def load_definition(
 ) -> WorkflowDefinition:
     """The checked definition of a file, or of stdin. Raises InvalidDefinition, OSError."""
     return read_content(*read_source(path), jobs, pools)
+
+
+def require_steps(definitions: Sequence[WorkflowDefinition]) -> None:
+    """Each workflow that one of them runs as a step is among them, and each only once. Raises InvalidInput."""
+    ids = [definition.id for definition in definitions]
+    for definition in definitions:
+        if ids.count(definition.id) > 1:
+            raise InvalidInput(f"two of the files are the workflow {definition.id!r}; leave one of them out")
+        for wanted, task in children_of(definition).items():
+            if wanted not in ids:
+                raise InvalidInput(
+                    f"task {task!r} of {definition.id!r} runs the workflow {wanted!r}, which this run does not have; "
+                    "add its file: `--with FILE`"
+                )
 
 
 def known_jobs(apps: Sequence[str]) -> Collection[str]:

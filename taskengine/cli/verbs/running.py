@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from taskengine.ambient import Ambient
-from taskengine.cli.local.definitions import STDIN, load_definition
+from taskengine.cli.local.definitions import STDIN, load_definition, require_steps
 from taskengine.cli.local.finding import find_instance, newest_unfinished, prune
 from taskengine.cli.local.goingon import absolute, go_on, lift_pause, tries_allowed
 from taskengine.cli.local.runs import RunRecord, Runs, lasting_dsn
@@ -30,13 +30,24 @@ NEWEST: Final = ""
 
 
 def run(
-    ambient: Ambient | None, file: str, params: Sequence[str], *, engine: EngineOptions, dsn: str, output: Output
+    ambient: Ambient | None,
+    file: str,
+    params: Sequence[str],
+    also: Sequence[str],
+    *,
+    engine: EngineOptions,
+    dsn: str,
+    output: Output,
 ) -> int:
-    """`params` as `name=value`. Returns the exit code; raises what is wrong with the input."""
+    """Returns the exit code; raises what is wrong with the input.
+
+    params  as `name=value`
+    also    files of workflows that it runs as steps
+    """
     set_up_logging(engine.log_level, clean_lines)
     ambient = ambient or Ambient()
     with stdout_kept_for_data():
-        record, ending = _start(ambient, file, params, dsn, engine, quiet=output.quiet)
+        record, ending = _start(ambient, file, params, also, dsn, engine, quiet=output.quiet)
     return report_run(ending.detail, record, output, ambient.clock)
 
 
@@ -50,7 +61,14 @@ def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, dsn: 
 
 
 def _start(
-    ambient: Ambient, file: str, params: Sequence[str], dsn: str, engine: EngineOptions, *, quiet: bool
+    ambient: Ambient,
+    file: str,
+    params: Sequence[str],
+    also: Sequence[str],
+    dsn: str,
+    engine: EngineOptions,
+    *,
+    quiet: bool,
 ) -> tuple[RunRecord, Ending]:
     """Whatever can be wrong with the input is found before anything is made."""
     runs, apps = Runs(), absolute(engine.apps)
@@ -65,13 +83,17 @@ def _start(
     )
     builder = make_builder(ambient, record.dsn or dsn, apps, engine.workers, engine.pools)
     ready = builder.build()
-    definition = load_definition(file, ready.registry.names(), [pool.name for pool in ready.pools])
+    jobs, pools = ready.registry.names(), [pool.name for pool in ready.pools]
+    definition = load_definition(file, jobs, pools)
+    steps = [load_definition(each, jobs, pools) for each in also]
+    if not dsn:  # a database may have them
+        require_steps([definition, *steps])
     given = parse_assignments(definition.params, params)
     bind_params(definition.params, given)
     if record.dsn:
         runs.create(record)
     watching = Watching(instance_id=record.id, tries_allowed=tries_allowed(definition), logs=engine.follow, quiet=quiet)
-    return record, asyncio.run(_run(ambient, runs, builder, definition, given, watching))
+    return record, asyncio.run(_run(ambient, runs, builder, definition, steps, given, watching))
 
 
 async def _run(
@@ -79,12 +101,15 @@ async def _run(
     runs: Runs,
     builder: EngineBuilder,
     definition: WorkflowDefinition,
+    steps: Sequence[WorkflowDefinition],
     params: Mapping[str, Any],
     watching: Watching,
 ) -> Ending:
     await prune(runs, ambient)
 
     async def begin(engine: Engine, instance_id: InstanceId) -> None:
+        for step in steps:
+            await engine.register_workflow(step)
         await engine.execute_workflow(definition, params, instance_id=instance_id)
 
     return await work(builder, begin, watching, ambient.clock)
