@@ -140,11 +140,12 @@ async def list_tasks(
     engine, after = parts.engine, after_number(cursor, "task", 0) - 1
     view = await engine.get_instance(instance_id)
     shown, more = page_of(await engine.get_tasks(instance_id, after=after, limit=limit + 1), limit)
-    attempts = await engine.get_attempts(instance_id, after=after, limit=limit)
+    last = shown[-1].ordinal if shown else after
+    attempts = await engine.get_attempts(instance_id, after=after, last=last)
     page = Page(
         items=task_bodies(shown, attempts),
         has_more=more,
-        cursor=number_cursor("task", after + 1 + limit) if more else None,
+        cursor=number_cursor("task", last + 1) if more else None,
         total=view.progress.total,
     )
     return Reply(Envelope(data=page))

@@ -221,9 +221,9 @@ class BlockingEngine:
         return self._wait(self._running().open_tasks(instance_id, limit=limit))
 
     def get_attempts(
-        self, instance_id: str, *, task: str | None = None, after: int = -1, limit: int | None = None
+        self, instance_id: str, *, task: str | None = None, after: int = -1, last: int | None = None
     ) -> list[AttemptView]:
-        return self._wait(self._running().get_attempts(instance_id, task=task, after=after, limit=limit))
+        return self._wait(self._running().get_attempts(instance_id, task=task, after=after, last=last))
 
     def get_events(self, instance_id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
         return self._wait(self._running().get_events(instance_id, after=after, limit=limit))

@@ -66,14 +66,14 @@ class Looking:
         return await self._reading.open_tasks(InstanceId(instance_id), limit)
 
     async def get_attempts(
-        self, instance_id: str, *, task: str | None = None, after: int = -1, limit: int | None = None
+        self, instance_id: str, *, task: str | None = None, after: int = -1, last: int | None = None
     ) -> list[AttemptView]:
         """Every attempt that was followed by another one; a task's latest is told by `get_tasks`.
 
-        task          only of it
-        after, limit  only of the tasks that `get_tasks` gives for them
+        task         only of it
+        after, last  only of tasks with a larger ordinal than `after`, up to `last`
         """
-        return await self._reading.attempts(InstanceId(instance_id), task, after, limit)
+        return await self._reading.attempts(InstanceId(instance_id), task, after, last)
 
     async def get_events(self, instance_id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
         """By seq, from behind `after`; as the bus told them. Raises NotFound."""

@@ -260,14 +260,13 @@ class Reading:
         return names
 
     async def attempts(
-        self, instance_id: InstanceId, task: str | None = None, after: int = -1, limit: int | None = None
+        self, instance_id: InstanceId, task: str | None = None, after: int = -1, last: int | None = None
     ) -> list[AttemptView]:
         shape = (await self._blueprint(await self._version(instance_id))).shape
         if task is not None:
             rows = await self._store.attempts(instance_id, await self._ordinal(instance_id, shape, task))
         else:
-            last = MAX_ORDINAL if limit is None else after + limit
-            rows = await self._store.attempts(instance_id, after=after, last=last)
+            rows = await self._store.attempts(instance_id, after=after, last=MAX_ORDINAL if last is None else last)
         names = await self._names(instance_id, shape, {row.ordinal for row in rows})
         return [attempt_view(names[row.ordinal], row) for row in rows]
 

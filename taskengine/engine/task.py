@@ -135,6 +135,8 @@ class TaskActor(AsyncActor):
                 self._results = {**self._results, **message.results}
                 self._errors = message.errors
                 self._begin()
+            case Unreadable() if self.why is not None:
+                self._finish(self._settled(self.why))
             case Unreadable():
                 self._fail(message.error)
             case Spread():

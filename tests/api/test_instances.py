@@ -9,6 +9,7 @@ import httpx
 import pytest
 from api.apiworld import ApiWorld, api_world
 
+from taskengine import TaskContext
 from taskengine.wire import FRAME_DECODER
 
 YAML = {"Content-Type": "application/yaml"}
@@ -29,6 +30,13 @@ tasks:
 """
 
 
+SHIFTING = """\
+id: shifting
+tasks:
+  - {name: 父, job: shifting, retry: {count: 1, interval: 0}}
+"""
+
+
 class Jobs:
     """`hold` ends when the gate is opened; `flaky` fails until it is mended."""
 
@@ -40,6 +48,17 @@ class Jobs:
     async def hold(self) -> None:
         self.inside.set()
         await self.gate.wait()
+
+    async def shifting(self, ctx: TaskContext) -> None:
+        """Its second attempt makes other sub-tasks than its first."""
+        kind = "旧" if ctx.attempt == 1 else "新"
+        retry = {"count": 1, "interval": 0}
+        await ctx.add_sub_tasks([{"name": f"{kind}{n}", "job": "second_time", "retry": retry} for n in range(6)])
+        await self.second_time(ctx)
+
+    async def second_time(self, ctx: TaskContext) -> None:
+        if ctx.attempt == 1:
+            raise ConnectionError("not yet")
 
     async def flaky(self) -> str:
         if not self.mended:
@@ -54,7 +73,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 async def world(jobs: Jobs) -> AsyncIterator[ApiWorld]:
-    async with api_world(jobs={"hold": jobs.hold, "flaky": jobs.flaky}) as made:
+    async with api_world(jobs={name: getattr(jobs, name) for name in ("hold", "flaky", "shifting", "second_time")}) as made:
         yield made
 
 
@@ -158,6 +177,21 @@ async def test_pages_of_tasks_show_each_once(client: httpx.AsyncClient) -> None:
             cursor = page["cursor"]
         assert tasks == whole["items"], "with the attempts of each"
     assert [task["name"] for task in tasks] == ["fine", "bad", "below"]
+
+
+async def test_pages_pass_over_sub_tasks_that_an_earlier_attempt_had_made(client: httpx.AsyncClient) -> None:
+    path = await _start(client, SHIFTING, wait="20s")
+    whole = await _data(client, path + "/tasks")
+    assert [task["name"] for task in whole["items"]] == ["父", *(f"父/新{n}" for n in range(6))]
+    assert all([each["attempt"] for each in task["attempts"]] == [1] for task in whole["items"])
+    for limit in (1, 2, 4):
+        tasks: list[Any] = []
+        cursor = None
+        while cursor is not None or not tasks:
+            page = await _data(client, path + "/tasks", limit=limit, **({} if cursor is None else {"cursor": cursor}))
+            tasks += page["items"]
+            cursor = page["cursor"]
+        assert tasks == whole["items"], "each once, with its attempts"
 
 
 async def test_one_task_is_found_by_a_name_of_any_language(client: httpx.AsyncClient, jobs: Jobs) -> None:

@@ -327,6 +327,19 @@ async def test_a_cancel_while_tasks_are_added(world: World) -> None:
     assert (done.status, done.progress.pending, done.progress.running) == ("Cancelled", 0, 0)
 
 
+async def test_a_cancel_while_a_for_each_is_spread_is_no_failure(world: World) -> None:
+    """The batch that comes too late is refused, since the instance ends: that is not what the task ended by."""
+    engine = await world.start(JOBS)
+    for moment in range(12):
+        spread = TaskSpec(name="扇", job="double", params={"x": 1}, for_each=list(range(3_500)))
+        instance = await engine.execute_workflow(flow(spread))
+        for _ in range(moment):
+            await asyncio.sleep(0)  # at any step on the way
+        await engine.cancel_instance(instance)
+        done = await engine.wait_for_instance(instance, LIMIT_S)
+        assert (done.status, (await engine.get_task(instance, "扇")).status) == ("Cancelled", "Cancelled")
+
+
 async def test_a_pause_lets_no_sub_task_start(world: World) -> None:
     gate, ran = asyncio.Event(), []
 
