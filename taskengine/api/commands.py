@@ -1,4 +1,4 @@
-"""Commands to an instance: pause, resume, cancel, retry."""
+"""Commands to an instance: pause, resume, cancel, retry, fork, signals, more tasks."""
 
 from typing import Final
 
@@ -19,6 +19,8 @@ from taskengine.wire import (
     AddTasksRequest,
     CancelRequest,
     Envelope,
+    ExecuteReply,
+    ForkRequest,
     InstanceBody,
     PauseRequest,
     ResumeRequest,
@@ -31,6 +33,7 @@ __all__ = ["ROUTES"]
 _PAUSE: Final = msgspec.json.Decoder(PauseRequest)
 _RESUME: Final = msgspec.json.Decoder(ResumeRequest)
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
+_FORK: Final = msgspec.json.Decoder(ForkRequest)
 _RETRY: Final = msgspec.json.Decoder(RetryRequest)
 _SIGNAL: Final = msgspec.json.Decoder(SignalRequest)
 _ADD: Final = msgspec.json.Decoder(AddTasksRequest)
@@ -134,6 +137,36 @@ async def retry_instance(
 
 
 @post(
+    "/api/v1/instances/{instance_id:str}/fork",
+    status_code=202,
+    opt={"scope": "operate", "starts": True},
+    operation_class=describe_body(ForkRequest, {"from": "load", "version": "latest"}),
+    responses=problems(400, 404, 409, 422, 503),
+    tags=["instances"],
+    summary="Fork",
+)
+async def fork_instance(
+    instance_id: InstanceIdPath, body: RawBody, parts: Parts, idempotency_key: Key = None
+) -> Reply[Envelope[ExecuteReply]]:
+    """Start a new instance that takes over what this one has done, and runs the task `from` and all below.
+
+    `version` is the beginning of a version of the workflow, or `latest`: so a definition is mended and the work goes
+    on. `params` go over those of the instance. 409: it has not ended, or something cannot be taken over, which is
+    told. The same Idempotency-Key gives the same instance.
+    """
+    asked = decode_body(_FORK, body)
+    new = await parts.engine.fork_instance(
+        instance_id,
+        composed(asked.from_task),
+        params=asked.params,
+        version=asked.version,
+        idempotency_key=idempotency_key,
+    )
+    where = (b"location", b"/api/v1/instances/" + new.encode())
+    return Reply(Envelope(data=ExecuteReply(instance_id=new)), 202, (where,))
+
+
+@post(
     "/api/v1/instances/{instance_id:str}/tasks",
     status_code=200,
     opt={"scope": "operate"},
@@ -194,4 +227,12 @@ def _told(view: Commanded) -> Told:
     return Reply(Envelope(data=instance_body(view)), 202 if view.changed else 200)
 
 
-ROUTES: Final = [pause_instance, resume_instance, cancel_instance, retry_instance, add_tasks, signal_instance]
+ROUTES: Final = [
+    pause_instance,
+    resume_instance,
+    cancel_instance,
+    retry_instance,
+    fork_instance,
+    add_tasks,
+    signal_instance,
+]

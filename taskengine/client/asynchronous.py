@@ -118,6 +118,7 @@ class AsyncClient:
     resume = _verb(verbs.resume)
     cancel = _verb(verbs.cancel)
     retry = _verb(verbs.retry)
+    fork = _verb(verbs.fork)
     add_tasks = _verb(verbs.add_tasks)
     signal = _verb(verbs.signal)
     logs = _verb(verbs.logs)

@@ -21,6 +21,7 @@ from taskengine.wire.instances import (
     AddTasksReply,
     AddTasksRequest,
     CancelRequest,
+    ForkRequest,
     InstanceBody,
     InstanceDetail,
     LogLine,
@@ -65,6 +66,7 @@ __all__ = [
     "events",
     "execute",
     "export",
+    "fork",
     "functions",
     "graph",
     "health",
@@ -315,6 +317,32 @@ def cancel(instance_id: str, *, reason: str = "", compensate: bool = False) -> F
 def retry(instance_id: str, *, from_task: str | None = None, only_task: str | None = None) -> Flow[InstanceBody]:
     """Run again what failed, or one task with all below it, or only that task. Raises NotFound, Conflict."""
     return ask(_command(instance_id, "retry", RetryRequest(from_task=from_task, only_task=only_task)))
+
+
+def fork(
+    instance_id: str,
+    from_task: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    version: str | None = None,
+    idempotency_key: str = "",
+) -> Flow[ExecuteReply]:
+    """Start a new instance that takes over what this one has done, and runs `from_task` and all below.
+
+    `params` go over its own; `version` is the beginning of a version of its workflow, or "latest". Keys as `execute`.
+    Raises NotFound, InvalidParams, Conflict (it has not ended, or something cannot be taken over).
+    """
+    return ask(
+        Call(
+            method="POST",
+            path=api_path("instances", instance_id, "fork"),
+            body=encode(ForkRequest(from_task=from_task, params=dict(params or {}), version=version)),
+            content_type=JSON,
+            decode=_EXECUTED,
+            scope="operate",
+            key=_checked_key(idempotency_key),
+        )
+    )
 
 
 def signal(instance_id: str, name: str, payload: Any = None, *, idempotency_key: str = "") -> Flow[InstanceBody]:

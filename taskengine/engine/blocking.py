@@ -119,6 +119,21 @@ class BlockingEngine:
 
     # -- starting and changing ---------------------------------------------------------------------------------
 
+    def fork_instance(
+        self,
+        instance_id: str,
+        from_task: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        version: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> InstanceId:
+        return self._wait(
+            self._running().fork_instance(
+                instance_id, from_task, params=params, version=version, idempotency_key=idempotency_key
+            )
+        )
+
     def register_workflow(self, definition: WorkflowDefinition) -> Registration:
         """Store a version and make it the workflow's current one."""
         return self._wait(self._running().register_workflow(definition))

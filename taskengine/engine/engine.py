@@ -10,11 +10,13 @@ import msgspec
 from taskengine.actors import ActorInfo, ActorRef, Dispatcher, Timers
 from taskengine.ambient import Ambient, SilentMetrics
 from taskengine.bus import Bus
+from taskengine.engine.blueprint import Blueprint
 from taskengine.engine.children import Children
 from taskengine.engine.collector import collect
 from taskengine.engine.commanding import Commanding
 from taskengine.engine.directory import start_key
 from taskengine.engine.draining import Draining
+from taskengine.engine.forking import forked_params, taken_over
 from taskengine.engine.library import Library
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
@@ -29,7 +31,7 @@ from taskengine.engine.staff import Settings, Staff
 from taskengine.engine.supervisor import Supervisor
 from taskengine.engine.views import EngineStatus, InstanceView, Pruned, Registration
 from taskengine.engine.waiting import Enough, until
-from taskengine.errors import Conflict, DuplicateKey, Unavailable
+from taskengine.errors import Conflict, DuplicateKey, NotFound, Unavailable
 from taskengine.functions import Caller, Hearing, Registry, Services
 from taskengine.model.definition import Retention, WorkflowDefinition
 from taskengine.model.ids import InstanceId, WorkflowId
@@ -37,7 +39,7 @@ from taskengine.model.messages import Add, Command
 from taskengine.model.params import bind_params
 from taskengine.model.pools import Pool
 from taskengine.model.records import InstanceRow, TokenRow
-from taskengine.model.states import INSTANCE_FINAL, InstanceState
+from taskengine.model.states import INSTANCE_FINAL, InstanceState, Phase
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.checkpointer import Checkpointer
 from taskengine.store.interface import Store
@@ -46,6 +48,7 @@ from taskengine.telemetry.masking import Mask
 __all__ = ["Engine"]
 
 _JSON: Final = msgspec.json.Encoder(order="sorted")
+_PARAMS: Final = msgspec.json.Decoder(dict[str, Any])
 _ADOPT_PAGE: Final = 64
 _DISMISSAL_S: Final = 1.0
 _HELD: Final = (InstanceState.PAUSED, InstanceState.QUARANTINED)
@@ -307,29 +310,88 @@ class Engine(Commanding):
             blueprint = library.of(workflow)
         else:
             blueprint = await library.find(WorkflowId(workflow))
-        bound = _JSON.encode(bind_params(blueprint.definition.params, params or {}))
-        if idempotency_key is not None:
-            known = await self.store.instance_by_key(blueprint.definition.id, idempotency_key)
-            if known is not None:
-                return _same_start(known, bound, idempotency_key)
-        row = InstanceRow(
+        bound = bind_params(blueprint.definition.params, params or {})
+        row = self._new_row(blueprint, bound, idempotency_key, instance_id)
+        known = await self._known_start(row)
+        if known is not None:
+            return known
+        if isinstance(workflow, WorkflowDefinition):
+            library.save_before(blueprint, staff.checkpointer, row.id, self._note_failure)
+        return await self._begin(LaunchNew(row))
+
+    async def fork_instance(
+        self,
+        instance_id: str,
+        from_task: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        version: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> InstanceId:
+        """Start a new instance that takes over what this one has done, and runs `from_task` and all below.
+
+        What has not ended well in it runs again, too. `instance_id` itself stays as it is.
+
+        params   over those of the instance; only such as nothing that is taken over was made from
+        version  of its workflow, as `get_workflow_versions` has them, or "latest"; None: that of the instance. Tasks
+                 that do not run again must be the same in both
+        Raises NotFound, InvalidParams, Conflict (it has not ended; something cannot be taken over), CommitFailed,
+        Unavailable.
+        """
+        staff = self._running()
+        self._admit(staff)
+        source = await self.store.instance(InstanceId(instance_id))
+        if source is None:
+            raise NotFound("instance", instance_id)
+        if source.phase is not Phase.END:
+            raise Conflict(f"the instance is {source.state}; only one that has ended can be forked")
+        other = await self._library.version(source.version)
+        blueprint = other if version is None else await self._library.version_like(source.workflow_id, version)
+        before = _PARAMS.decode(source.params)
+        bound = forked_params(blueprint.shape, before, params or {})
+        row = self._new_row(blueprint, bound, idempotency_key)
+        known = await self._known_start(row)
+        if known is not None:
+            return known
+        rows = await self._reading.rows(source.id)
+        taken = taken_over(blueprint.shape, other.shape, rows, from_task, before, bound)
+        return await self._begin(LaunchNew(row, taken, f"forked from {source.id} at {from_task!r}"))
+
+    def _new_row(
+        self, blueprint: Blueprint, params: Mapping[str, Any], key: str | None, instance_id: str | None = None
+    ) -> InstanceRow:
+        return InstanceRow(
             id=InstanceId(instance_id or self._ambient.ids.uuid7()),
             workflow_id=blueprint.definition.id,
             version=blueprint.shape.version,
-            params=bound,
+            params=_JSON.encode(params),
             created_us=self._ambient.clock.now_us(),
-            idempotency_key=idempotency_key,
+            idempotency_key=key,
         )
-        if isinstance(workflow, WorkflowDefinition):
-            library.save_before(blueprint, staff.checkpointer, row.id, self._note_failure)
+
+    async def _known_start(self, row: InstanceRow) -> InstanceId | None:
+        """The instance that was started with this key before. Raises Conflict if it had other params."""
+        if row.idempotency_key is None:
+            return None
+        known = await self.store.instance_by_key(row.workflow_id, row.idempotency_key)
+        if known is None:
+            return None
+        if known.params != row.params:
+            raise Conflict(
+                f"the idempotency key {row.idempotency_key!r} was used for other params by instance {known.id}"
+            )
+        return known.id
+
+    async def _begin(self, new: LaunchNew) -> InstanceId:
+        """Its start, or that of another one with the same key that was quicker, is committed."""
         try:
-            await self._launch(row)
+            await self._launch(new)
         except DuplicateKey:
-            known = await self.store.instance_by_key(blueprint.definition.id, idempotency_key or "")
+            known = await self._known_start(new.row)
             if known is None:
                 raise
-            return _same_start(known, bound, idempotency_key or "")
-        return row.id
+            return known
+        return new.row.id
 
     def _admit(self, staff: Staff) -> None:
         """Refuse at the edge what would only wait inside; what is under way is never refused."""
@@ -339,10 +401,10 @@ class Engine(Commanding):
         if staff.checkpointer.backlog > self._settings.max_backlog:
             raise Unavailable(f"{staff.checkpointer.backlog} rows wait to be committed; nothing was started, try again")
 
-    async def _launch(self, row: InstanceRow) -> None:
+    async def _launch(self, new: LaunchNew) -> None:
         assert self._supervisor is not None
-        reply = self._directory.expect(start_key(row.id))
-        self._supervisor.tell(LaunchNew(row))
+        reply = self._directory.expect(start_key(new.row.id))
+        self._supervisor.tell(new)
         await reply
 
     async def save(self, write: TokenRow) -> None:
@@ -473,9 +535,3 @@ class Engine(Commanding):
         self._directory.close()
         if self._on_fatal is not None:
             self._on_fatal(error)
-
-
-def _same_start(known: InstanceRow, params: bytes, key: str) -> InstanceId:
-    if known.params != params:
-        raise Conflict(f"the idempotency key {key!r} was used for other params by instance {known.id}")
-    return known.id

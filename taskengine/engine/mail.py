@@ -7,7 +7,7 @@ import msgspec
 
 from taskengine.model.ids import InstanceId
 from taskengine.model.messages import InstanceMessage
-from taskengine.model.records import InstanceRow
+from taskengine.model.records import InstanceRow, TaskRow
 
 __all__ = [
     "FLUSH",
@@ -98,9 +98,15 @@ class Unkept(msgspec.Struct, frozen=True, tag="task.unkept"):
 
 
 class LaunchNew(msgspec.Struct, frozen=True, tag="supervisor.launch_new"):
-    """Start an instance that has no row yet."""
+    """Start an instance that has no row yet.
+
+    taken   rows of tasks that another instance has done for it
+    reason  for its first event
+    """
 
     row: InstanceRow
+    taken: tuple[TaskRow, ...] = ()
+    reason: str = ""
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="supervisor.deliver"):

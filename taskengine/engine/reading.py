@@ -180,6 +180,10 @@ class Reading:
             found += await self._added_views(instance_id, shape, max(first, defined), room)
         return found
 
+    async def rows(self, instance_id: InstanceId) -> list[TaskRow]:
+        """Every row of its tasks, with results, in the order of their ordinals."""
+        return [row async for row in self._task_rows(instance_id, 0, MAX_ORDINAL)]
+
     async def task(self, instance_id: InstanceId, name: str) -> TaskView:
         shape = (await self._blueprint(await self._version(instance_id))).shape
         ordinal = await self._ordinal(instance_id, shape, name)

@@ -217,8 +217,8 @@ class Supervisor(AsyncActor):
         blueprint = self._staff.blueprints.get(message.row.version)
         assert blueprint is not None, "the facade has made the version ready"
         settings = self._staff.settings
-        plan = Plan.new(blueprint.shape, message.row, max_recoveries=settings.max_recoveries)
-        self._start(blueprint, plan, [Start()])
+        plan = Plan.new(blueprint.shape, message.row, message.taken, max_recoveries=settings.max_recoveries)
+        self._start(blueprint, plan, [Start(message.reason)])
 
     def _is_here(self, instance_id: InstanceId) -> bool:
         """In memory, or on its way there."""

@@ -42,7 +42,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Start(Message, frozen=True, tag="instance.start"):
-    """First message of a new instance: its row and its first offers become one commit."""
+    """First message of a new instance: its row and its first offers become one commit. `reason`: for its event."""
+
+    reason: str = ""
 
 
 class Recovered(Message, frozen=True, tag="instance.recovered"):

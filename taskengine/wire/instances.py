@@ -12,6 +12,7 @@ __all__ = [
     "AttemptBody",
     "CancelRequest",
     "FailureBody",
+    "ForkRequest",
     "InstanceBody",
     "InstanceDetail",
     "LogLine",
@@ -182,6 +183,14 @@ class AddTasksReply(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them are new; the others were there already, the same."""
 
     added: int
+
+
+class ForkRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_task": "from"}):
+    """`from` one task and all below; `params` over those of the instance; `version`: another one of its workflow."""
+
+    from_task: str
+    params: dict[str, Any] = {}
+    version: str | None = None
 
 
 class SignalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

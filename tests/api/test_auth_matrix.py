@@ -52,6 +52,7 @@ EXPECTED: Final[dict[Route, str]] = {
     ("POST", "/api/v1/instances/{instance_id}/resume"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/cancel"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/retry"): "operate",
+    ("POST", "/api/v1/instances/{instance_id}/fork"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/tasks"): "operate",
     ("POST", "/api/v1/instances/{instance_id}/signals/{signal_name}"): "operate",
     ("GET", "/api/v1/admin/database"): "admin",

@@ -73,7 +73,8 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 async def world(jobs: Jobs) -> AsyncIterator[ApiWorld]:
-    async with api_world(jobs={name: getattr(jobs, name) for name in ("hold", "flaky", "shifting", "second_time")}) as made:
+    names = ("hold", "flaky", "shifting", "second_time")
+    async with api_world(jobs={name: getattr(jobs, name) for name in names}) as made:
         yield made
 
 
@@ -192,6 +193,33 @@ async def test_pages_pass_over_sub_tasks_that_an_earlier_attempt_had_made(client
             tasks += page["items"]
             cursor = page["cursor"]
         assert tasks == whole["items"], "each once, with its attempts"
+
+
+async def test_a_fork_goes_on_from_the_middle_with_a_mended_definition(client: httpx.AsyncClient, jobs: Jobs) -> None:
+    path = await _start(client, FAILING, wait="20s")
+    mended = FAILING.replace("job: flaky", "job: noop")
+    assert (await client.post("/api/v1/workflows", content=mended, headers=YAML)).status_code == 200
+    asked = {"from": "bad", "version": "latest"}
+    answer = await client.post(f"{path}/fork", json=asked, headers={"Idempotency-Key": "key"})
+    assert answer.status_code == 202
+    fork = answer.headers["location"]
+    assert fork.endswith(answer.json()["data"]["instance_id"])
+    assert (await _data(client, fork, wait="20s"))["status"] == "Success"
+    again = await client.post(f"{path}/fork", json=asked, headers={"Idempotency-Key": "key"})
+    assert again.json()["data"] == answer.json()["data"]
+    for body, status, word in (
+        ({"from": "bda"}, 404, "bda"),
+        ({}, 400, "from"),
+        ({"from": "bad", "version": "0000"}, 404, "versions"),
+        ({"from": "bad", "params": 7}, 400, "params"),
+        ({"from": "bad", "depth": 7}, 400, "depth"),
+    ):
+        refused = await client.post(f"{path}/fork", json=body)
+        assert (refused.status_code, word in refused.text) == (status, True), refused.text
+    running = await _start(client, FLOW)
+    refused = await client.post(f"{running}/fork", json={"from": "gate"})
+    assert (refused.status_code, "only one that has ended" in refused.text) == (409, True)
+    jobs.gate.set()
 
 
 async def test_one_task_is_found_by_a_name_of_any_language(client: httpx.AsyncClient, jobs: Jobs) -> None:

@@ -227,6 +227,22 @@ def test_retry_that_is_followed_shows_the_new_run_only(main: Main, served: Any, 
     assert "获取" not in news
 
 
+def test_a_fork_is_a_new_instance_that_goes_on_where_the_other_failed(
+    main: Main, served: Any, failed: tuple[str, Path]
+) -> None:
+    instance_id, flag = failed
+    flag.touch()
+    new = main("instance", "fork", instance_id, "--from", "fragile", "-o", "id", *served.flags).stdout.strip()
+    assert new not in ("", instance_id)
+    assert main("instance", "watch", new, *served.flags).returncode == 0
+    followed = main("instance", "fork", instance_id, "--from", "fragile", "--follow", *served.flags)
+    assert (followed.returncode, followed.data) == (0, {"last": {}})
+    assert main("instance", "status", instance_id, "--json", *served.flags).data["status"] == "Failed"
+    assert main("instance", "fork", instance_id, *served.flags).returncode == 2
+    wrong = main("instance", "fork", instance_id, "--from", "fragil", *served.flags)
+    assert (wrong.returncode, "did you mean `fragile`?" in wrong.stderr) == (3, True)
+
+
 def test_retry_of_a_task_that_is_not_there_is_not_found(main: Main, served: Any, failed: tuple[str, Path]) -> None:
     done = main("instance", "retry", failed[0], "--only", "fragil", *served.flags)
     assert (done.returncode, done.stdout) == (3, "")

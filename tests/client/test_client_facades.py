@@ -11,8 +11,19 @@ from taskengine.client import AsyncClient, Client, verbs
 CONTRACT = {
     *("upload", "validate", "workflows", "workflow", "versions", "delete_workflow", "export", "graph", "execute"),
     *("instances", "iter_instances", "instance", "detail", "tasks", "task", "history", "pause", "resume", "cancel"),
-    *("retry", "add_tasks", "signal", "logs", "follow_logs", "events", "stream", "functions", "status", "nodes"),
-    *("version", "health", "database", "prune", "tokens", "create_token", "revoke_token", "rotate_token"),
+    *("retry", "fork", "add_tasks", "signal", "logs", "follow_logs", "events", "stream", "functions"),
+    *(
+        "status",
+        "nodes",
+        "version",
+        "health",
+        "database",
+        "prune",
+        "tokens",
+        "create_token",
+        "revoke_token",
+        "rotate_token",
+    ),
     *("watch", "close"),
 }
 

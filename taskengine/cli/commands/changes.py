@@ -1,4 +1,4 @@
-"""`taskengine instance pause`, `resume`, `cancel`, `retry`: their options; what they do is in `verbs.changing`.
+"""What changes an instance, `taskengine instance pause` and others: their options; what they do is in `verbs`.
 
 A server is told. A store of this machine is locked, and the engine runs in this process until the instance rests;
 while another process has the store they are refused with its pid.
@@ -14,6 +14,7 @@ from taskengine.cli.output import output_options
 __all__ = [
     "approve_command",
     "cancel_command",
+    "fork_command",
     "pause_command",
     "reject_command",
     "resume_command",
@@ -102,6 +103,33 @@ def retry_command(
     from taskengine.cli.verbs import changing
 
     return changing.retry(context.obj, prefix, from_task, only_task, **options)
+
+
+@click.command("fork", short_help="start a new instance from the middle of an ended one")
+@id_argument
+@task_option("--from", "from_task", help="Run TASK and everything below it; what is above is taken over.")
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Over those of the instance.")
+@click.option("--version", metavar="HASH", help="A version of its workflow, or `latest`; default: its own.")
+@click.option("--follow", "logs", is_flag=True, help="Wait for the end and show progress and logs.")
+@click.option("--idempotency-key", "key", metavar="KEY", help="The same key again gives the same instance.")
+@target_options
+@output_options
+@click.pass_context
+def fork_command(context: click.Context, /, prefix: str, from_task: str | None, **options: Any) -> int:
+    """Start a new instance that takes over what an ended one has done, and runs TASK and everything below it.
+
+    So a definition is mended, and the work goes on where it failed: upload the mended file, then fork with
+    `--version latest`. The tasks that are taken over must be the same in both versions.
+
+    \b
+    taskengine instance fork 0192f3c1 --from load --version latest
+    taskengine instance fork 0192f3c1 --from load -p limit=100 --follow
+    """
+    if from_task is None:
+        raise click.UsageError("from which task? `--from TASK`; `instance status ID` lists them", context)
+    from taskengine.cli.verbs import forking
+
+    return forking.fork(context.obj, prefix, from_task, **options)
 
 
 @click.command("signal", short_help="send something to a task that waits for it")

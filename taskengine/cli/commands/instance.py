@@ -6,7 +6,7 @@ from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command"]
 
-_LATER: Final = frozenset({"fork", "diff"})
+_LATER: Final = frozenset({"diff"})
 
 command = LazyGroup(
     {
@@ -20,6 +20,7 @@ command = LazyGroup(
         "resume": "changes:resume_command",
         "cancel": "changes:cancel_command",
         "retry": "changes:retry_command",
+        "fork": "changes:fork_command",
         "signal": "changes:signal_command",
         "approve": "changes:approve_command",
         "reject": "changes:reject_command",

@@ -148,6 +148,12 @@ class Target(Protocol):
         self, instance_id: str, from_task: str | None, only_task: str | None, engine: EngineOptions, *, quiet: bool
     ) -> Ended: ...
 
+    def fork(
+        self, instance_id: str, from_task: str, params: Mapping[str, Any], version: str | None, key: str | None
+    ) -> ExecuteReply:
+        """A new instance that takes over what this one has done."""
+        ...
+
     def wait(self, instance_id: str, timeout_s: float | None) -> None:
         """Until it has ended, or needs somebody. Raises WaitTimeout."""
         ...

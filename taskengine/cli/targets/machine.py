@@ -260,6 +260,11 @@ class Machine:
 
         return self._go_on(instance_id, engine, change, quiet=quiet)
 
+    def fork(
+        self, instance_id: str, from_task: str, params: Mapping[str, Any], version: str | None, key: str | None
+    ) -> NoReturn:
+        self._need_server("instance fork")
+
     def wait(self, instance_id: str, timeout_s: float | None) -> NoReturn:
         self._need_server("workflow execute --wait")
 

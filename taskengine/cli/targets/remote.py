@@ -219,6 +219,11 @@ class Remote:
         self._client.retry(instance_id, from_task=from_task, only_task=only_task)
         return Ended(detail=self.detail(instance_id), ran=False)
 
+    def fork(
+        self, instance_id: str, from_task: str, params: Mapping[str, Any], version: str | None, key: str | None
+    ) -> ExecuteReply:
+        return self._client.fork(instance_id, from_task, params=params, version=version, idempotency_key=key or "")
+
     def wait(self, instance_id: str, timeout_s: float | None) -> None:
         begun_s = self._clock.monotonic()
         while True:

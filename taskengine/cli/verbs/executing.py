@@ -20,7 +20,7 @@ from taskengine.errors import InvalidConfiguration
 from taskengine.model.definition import ParamSpec
 from taskengine.model.params import parse_assignments
 
-__all__ = ["execute"]
+__all__ = ["execute", "say_started", "types_of"]
 
 
 def execute(
@@ -43,7 +43,7 @@ def execute(
         if logs:
             return follow(ambient, target, instance_id, logs=True, output=output, timeout_s=timeout_s, since=Since())
         if not wait:
-            return _say_started(target, instance_id, output)
+            return say_started(target, instance_id, output)
         try:
             target.wait(instance_id, timeout_s)
         except KeyboardInterrupt:
@@ -54,11 +54,11 @@ def execute(
 def _start(target: Target, workflow_id: str, params: Sequence[str], params_file: str, key: str | None) -> str:
     given = _read_params(params_file) if params_file else {}
     if params:
-        given |= parse_assignments(_types(target, workflow_id), params)
+        given |= parse_assignments(types_of(target, workflow_id), params)
     return target.execute(workflow_id, given, key).instance_id
 
 
-def _types(target: Target, workflow_id: str) -> Mapping[str, ParamSpec]:
+def types_of(target: Target, workflow_id: str) -> Mapping[str, ParamSpec]:
     """What a text on the command line is read as; whether it fits is for the server to say."""
     if not target.lasts:
         return {}
@@ -81,7 +81,8 @@ def _read_params(file: str) -> dict[str, Any]:
     return plain
 
 
-def _say_started(target: Target, instance_id: str, output: Output) -> int:
+def say_started(target: Target, instance_id: str, output: Output) -> int:
+    """Its id, and how to watch it."""
     reply = {"instance_id": instance_id, "instance": None}
     form = output.form or Format.TABLE
     write_data(reply, form, table=lambda stream: write_text(instance_id, stream), key="instance_id")

@@ -55,7 +55,7 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
         case DeadlineDue():
             on_deadline(plan, message, now_us)
         case Start():
-            on_start(plan, now_us)
+            on_start(plan, message, now_us)
         case Recovered():
             on_recovered(plan, message, now_us)
         case Add() | Signal() | Pause() | Resume() | Cancel() | Retry():
@@ -69,15 +69,18 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
     plan.work(now_us)
 
 
-def on_start(plan: Plan, now_us: Micros) -> None:
+def on_start(plan: Plan, message: Start, now_us: Micros) -> None:
     ledger = plan.ledger
     if ledger.phase is not Phase.NEW:
         plan.stale += 1
         return
     ledger.started_us = now_us
-    ledger.step(PhaseMove.START)
+    ledger.step(PhaseMove.START, message.reason)
     plan.set_deadline(now_us)
-    plan.sweep(ledger.shape.graph.roots())
+    if ledger.open == len(ledger.tasks):
+        plan.sweep(ledger.shape.graph.roots())
+    else:  # some have been taken over
+        plan.sweep_all()
 
 
 def on_granted(plan: Plan, message: Granted, now_us: Micros) -> None:

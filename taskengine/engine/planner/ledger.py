@@ -125,6 +125,18 @@ class Ledger:
             self.answers[command.id] = command.answer
         self.recount()
 
+    def take_over(self, rows: Iterable[TaskRow]) -> None:
+        """As `restore`, but none of the rows is saved yet: with their results they go into the first decision."""
+        rows = list(rows)
+        if not rows:
+            return
+        self.restore(rows)
+        for row in rows:
+            task = self.tasks[row.ordinal]
+            task.saved = None
+            task.result, task.error = row.result, row.error
+            self.touch(task)
+
     def _restore_added(self, row: TaskRow, source: bytes) -> None:
         added = decode_added(source)
         spec = self.cast.spec_of(added, row.parent)

@@ -79,9 +79,22 @@ class Plan:
         self.saga = Saga(ledger)
 
     @classmethod
-    def new(cls, shape: Shape, row: InstanceRow, *, agenda_limit: int = 256, max_recoveries: int = 5) -> "Plan":
-        """The plan of an instance that has no row yet; its first message is `Start`."""
-        return cls(Ledger(shape, row), agenda_limit=agenda_limit, max_recoveries=max_recoveries)
+    def new(
+        cls,
+        shape: Shape,
+        row: InstanceRow,
+        taken: Iterable[TaskRow] = (),
+        *,
+        agenda_limit: int = 256,
+        max_recoveries: int = 5,
+    ) -> "Plan":
+        """The plan of an instance that has no row yet; its first message is `Start`.
+
+        taken  tasks that another instance has done for it: their rows become its own, with its first decision
+        """
+        ledger = Ledger(shape, row)
+        ledger.take_over(taken)
+        return cls(ledger, agenda_limit=agenda_limit, max_recoveries=max_recoveries)
 
     @classmethod
     def load(

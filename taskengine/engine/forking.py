@@ -1,0 +1,145 @@
+"""A new instance that takes over what another one has done, and goes on from one of its tasks. Pure.
+
+The new one owns copies: rows and results of the tasks that do not run again, with their sub-tasks, as its first commit
+has them. So it undoes them, too, if it fails later and they have a compensation; the other one is as it was.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from taskengine.engine.planner import Shape
+from taskengine.errors import Conflict, NotFound
+from taskengine.expressions import references
+from taskengine.model.definition import TaskSpec
+from taskengine.model.ids import Ordinal
+from taskengine.model.params import bind_params
+from taskengine.model.records import TaskRow
+from taskengine.model.spelling import did_you_mean
+from taskengine.model.states import TaskState
+
+__all__ = ["forked_params", "taken_over"]
+
+_NAMED: Final = 5
+_ENDED_WELL: Final = (TaskState.SUCCESS, TaskState.SKIPPED)
+_TOLERABLE: Final = (TaskState.FAILED, TaskState.TIMED_OUT)
+
+
+def forked_params(shape: Shape, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of the other instance, as far as this version has them, and the given ones over them.
+
+    Raises InvalidParams.
+    """
+    declared = shape.definition.params
+    kept = {name: value for name, value in before.items() if name in declared or not declared}
+    return bind_params(declared, {**kept, **given})
+
+
+def taken_over(
+    shape: Shape,
+    other: Shape,
+    rows: Sequence[TaskRow],
+    task: str,
+    before: Mapping[str, Any],
+    params: Mapping[str, Any],
+) -> tuple[TaskRow, ...]:
+    """The rows with which the new instance begins, numbered for it.
+
+    shape, other    the version of the new instance, and that of the one it is forked from
+    rows            all of that one, in the order of their ordinals
+    task            it and all below run again; and what has not ended well there, with all below
+    before, params  of the other instance, and of the new one
+    Raises NotFound; Conflict with what stands in the way.
+    """
+    again = shape.graph.below([_start(shape, rows, task)])
+    _require_same(shape, other, again, task)
+    by_name = {row.name: row for row in rows}
+    unfit = [ordinal for ordinal in range(len(shape.names)) if not _ended_well(shape, ordinal, by_name)]
+    again |= shape.graph.below(unfit)
+    kept = [ordinal for ordinal in range(len(shape.names)) if ordinal not in again]
+    _require_same_params(shape, kept, before, params, task)
+    found = [msgspec.structs.replace(by_name[shape.names[ordinal]], ordinal=Ordinal(ordinal)) for ordinal in kept]
+    places = {int(by_name[row.name].ordinal): int(row.ordinal) for row in found}
+    return (*found, *_sub_tasks(rows, places, len(shape.names)))
+
+
+def _start(shape: Shape, rows: Sequence[TaskRow], task: str) -> int:
+    if task in shape.ordinals:
+        return shape.ordinals[task]
+    if any(row.name == task for row in rows):
+        raise Conflict(
+            f"{task!r} was added while the instance ran; fork from {task.partition('/')[0]!r}, which adds it"
+        )
+    raise NotFound("task", task, did_you_mean(task, shape.ordinals).removeprefix(", "))
+
+
+def _require_same(shape: Shape, other: Shape, again: Iterable[int], task: str) -> None:
+    """What does not run again must be what it was."""
+    below = set(again)
+    differing = [
+        name
+        for ordinal, name in enumerate(shape.names)
+        if ordinal not in below and _spec(other, name) != shape.specs[ordinal]
+    ]
+    if differing:
+        raise Conflict(
+            f"not below {task!r}, and other than in the version of the instance: {_names(differing)}; what they have "
+            "done cannot be taken over. Fork from a task above them, or start a new instance"
+        )
+
+
+def _spec(shape: Shape, name: str) -> TaskSpec | None:
+    ordinal = shape.ordinals.get(name)
+    return None if ordinal is None else shape.specs[ordinal]
+
+
+def _ended_well(shape: Shape, ordinal: int, rows: Mapping[str, TaskRow]) -> bool:
+    row = rows.get(shape.names[ordinal])
+    if row is None:
+        return False
+    tolerated = shape.specs[ordinal].continue_on_failure and row.state in _TOLERABLE
+    return row.state in _ENDED_WELL or tolerated
+
+
+def _require_same_params(
+    shape: Shape, kept: Iterable[int], before: Mapping[str, Any], params: Mapping[str, Any], task: str
+) -> None:
+    """What is taken over was made from these params."""
+    changed = {name for name in {*before, *params} if _text(before, name) != _text(params, name)}
+    if not changed:
+        return
+    for ordinal in kept:
+        spec = shape.specs[ordinal]
+        undo = None if spec.compensation is None else spec.compensation.params
+        each = None if spec.for_each is msgspec.UNSET else spec.for_each
+        used = references([spec.params, spec.when, spec.idempotency_key, each, undo])
+        whole = "params" in used.roots and not used.params
+        if stale := sorted(changed if whole else changed & used.params):
+            name = shape.names[ordinal]
+            raise Conflict(
+                f"the params {', '.join(stale)} have another value now, and {name!r}, which is not below {task!r}, was "
+                f"made from them; fork from {name!r}"
+            )
+
+
+def _text(params: Mapping[str, Any], name: str) -> str | None:
+    return json.dumps(params[name], sort_keys=True) if name in params else None
+
+
+def _sub_tasks(rows: Sequence[TaskRow], places: dict[int, int], first: int) -> list[TaskRow]:
+    """Of what is taken over, those that counted; a parent comes before its sub-tasks."""
+    found: list[TaskRow] = []
+    for row in rows:
+        if row.spec is None or row.added_by < 0 or row.parent not in places:
+            continue
+        ordinal = Ordinal(first + len(found))
+        places[int(row.ordinal)] = ordinal
+        found.append(msgspec.structs.replace(row, ordinal=ordinal, parent=places[row.parent]))
+    return found
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more
