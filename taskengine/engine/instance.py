@@ -323,7 +323,7 @@ class InstanceActor(AsyncActor):
             work,
             item=None if added is None or added.task is not None else Item(added.index, _JSON.decode(added.item)),
             undo=self._plan.ledger.error if task.undoing else None,
-            before={cast.short_name(o): o for o in needs} if cast.families else {},
+            before={cast.short_name(o): o for o in needs} if direct or cast.families else {},
         )
         if step.fixed and not direct and not task.undoing:
             return work
