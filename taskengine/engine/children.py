@@ -117,19 +117,11 @@ class Children:
                     return
                 except _PASSING as error:
                     self._ambient.log.warning("child.again", parent=link.parent, child=link.child, exc=error)
-                    await self._pause()
+                    await self._ambient.clock.sleep(_AGAIN_S)
         finally:
             done.set()
             if self._last.get(link.child) is done:
                 del self._last[link.child]
-
-    async def _pause(self) -> None:
-        clock, over = self._ambient.clock, asyncio.Event()
-        timer = clock.call_at(clock.monotonic() + _AGAIN_S, over.set)
-        try:
-            await over.wait()
-        finally:
-            timer.cancel()
 
     # -- the start ---------------------------------------------------------------------------------------------
 

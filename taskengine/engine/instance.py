@@ -313,6 +313,7 @@ class InstanceActor(AsyncActor):
             step=step,
             given=self._facts(),
             name=cast.names[ordinal],
+            tries=task.tries,
         )
         # An item of a `for_each` comes after what its parent comes after.
         needs = cast.dependencies[task.parent if added is not None and added.task is None else ordinal]

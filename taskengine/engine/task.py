@@ -24,11 +24,13 @@ from taskengine.engine.inputs import (
 from taskengine.engine.logbook import Speaker
 from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Spread, Unkept, Unreadable
 from taskengine.engine.offspring import sub_tasks
+from taskengine.engine.planner import Answer
 from taskengine.engine.results import gathered, whole_results
 from taskengine.engine.staff import Staff
 from taskengine.errors import Conflict, InvalidInput, TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
-from taskengine.functions.questions import AddSubTasks, Answered, OnAnswer, Question, SubTasks, refused
+from taskengine.functions.questions import AddSubTasks, Answered, Nap, OnAnswer, Question, SubTasks, refused
+from taskengine.model import messages
 from taskengine.model.added import Added, encode_added
 from taskengine.model.artifacts import is_reference, reference
 from taskengine.model.children import ChildOf
@@ -58,6 +60,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     item             what it works on, of its parent's `for_each`
     undo             its compensation is what runs, for this reason; None: its body
     before           ordinals of direct dependencies by their names, for a body that may ask for their sub-tasks
+    tries            attempts before this one that have failed in this run
     gathers          of tasks among the missing results: the sub-tasks whose results make up theirs, in order
     """
 
@@ -77,6 +80,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     item: Item | None = None
     undo: str | None = None
     before: Mapping[str, int] = {}
+    tries: int = 0
     gathers: Mapping[int, Sequence[int]] = {}
 
 
@@ -271,19 +275,10 @@ class TaskActor(AsyncActor):
     async def _add(self, sources: Sequence[bytes]) -> int:
         """Committed slice by slice; gives how many are new. Raises InvalidInput, Conflict, CommitFailed."""
         fresh = 0
-        parent, directory = self.actor_ref.parent, self._staff.directory
-        assert parent is not None, "an attempt is a child of its instance"
         for start in range(0, len(sources), ADDED_AT_ONCE):
             command_id = CommandId(self._staff.ambient.ids.uuid7())
-            reply = directory.expect(command_id)
             tasks = tuple(map(msgspec.Raw, sources[start : start + ADDED_AT_ONCE]))
-            try:
-                parent.tell(Add(command_id, tasks, self._work.ordinal, self._work.attempt))
-                answer = await reply
-            finally:
-                directory.answer(command_id, Unavailable("the attempt has ended"))  # nobody waits any more
-            if answer.error:
-                raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
+            answer = await self._ask_instance(Add(command_id, tasks, self._work.ordinal, self._work.attempt))
             fresh += answer.added
         return fresh
 
@@ -364,6 +359,32 @@ class TaskActor(AsyncActor):
                 return fresh
             case SubTasks():
                 return await self._sub_tasks(question)
+            case Nap():
+                await self._nap(question)
+                return None
+
+    async def _nap(self, question: Nap) -> None:
+        """A body that has run before, and did not fail, sleeps only for the rest."""
+        work, clock = self._work, self._staff.ambient.clock
+        kind = "nap" if work.undo is None else "undo-nap"
+        command_id = CommandId(f"{work.instance_id}/{kind}/{work.ordinal}/{work.run}/{work.tries}/{question.call}")
+        due_us = Micros(clock.now_us() + question.span_us)
+        answer = await self._ask_instance(messages.Nap(command_id, work.ordinal, work.attempt, due_us))
+        await clock.sleep(max(0, (answer.due_us or due_us) - clock.now_us()) / 1_000_000)
+
+    async def _ask_instance(self, message: Add | messages.Nap) -> Answer:
+        """Its answer, after the commit. Raises InvalidInput, Conflict, CommitFailed."""
+        parent, directory = self.actor_ref.parent, self._staff.directory
+        assert parent is not None, "an attempt is a child of its instance"
+        reply = directory.expect(message.id)
+        try:
+            parent.tell(message)
+            answer = await reply
+        finally:
+            directory.answer(message.id, Unavailable("the attempt has ended"))  # nobody waits any more
+        if answer.error:
+            raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
+        return answer
 
     async def _sub_tasks(self, question: SubTasks) -> list[dict[str, Any]]:
         work, staff = self._work, self._staff

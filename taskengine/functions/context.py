@@ -12,15 +12,16 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from taskengine.clock import Clock, Micros
-from taskengine.errors import JobError, NotFound, NotSupportedYet, Unavailable
+from taskengine.errors import InvalidInput, JobError, NotFound, NotSupportedYet, Unavailable
 from taskengine.functions.failures import cut
 from taskengine.functions.outcomes import Frame, LogLine, ProgressNote
 from taskengine.functions.params import Params
-from taskengine.functions.questions import AddSubTasks, Asker, Question, SubTasks
+from taskengine.functions.questions import AddSubTasks, Asker, Nap, Question, SubTasks
 from taskengine.functions.quota import DEFAULT_LOG_CAP, LogQuota
 from taskengine.functions.services import ServiceKey, Services
 from taskengine.functions.shared import Shared
 from taskengine.functions.sub_tasks import SubTask, sources
+from taskengine.model.durations import parse_duration
 
 __all__ = ["BoundLog", "CallInfo", "JobContext", "SyncTaskContext", "TaskContext", "current_context"]
 
@@ -30,11 +31,12 @@ _LATER: Final = frozenset(
         "checkpoint",
         "emit",
         "last_checkpoint",
-        "sleep",
     }
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LINE: Final = 64 * 1024
+_MOST_NAPS: Final = 1_000
+"""Each is a row as long as the instance is kept."""
 _JSON: Final = msgspec.json.Decoder()
 
 _current: ContextVar["JobContext | None"] = ContextVar("taskengine_job", default=None)
@@ -114,6 +116,7 @@ class JobContext:
         "_decoded",
         "_info",
         "_log_cap",
+        "_naps",
         "_quota",
         "_services",
         "_sink",
@@ -138,6 +141,7 @@ class JobContext:
     ) -> None:
         self._asker = asker
         self._waiting: Future[Any] | None = None
+        self._naps = 0
         self._info = info
         self._services = services
         self.clock = clock
@@ -278,6 +282,20 @@ class JobContext:
         self._waiting = future = self._asker(question)
         return future
 
+    def _nap(self, span: float | str | timedelta) -> "Future[Any]":
+        """The next one of this attempt. The same order of calls is the same numbers, when the body runs again."""
+        try:
+            span_us = parse_duration(span)
+        except ValueError as error:
+            raise InvalidInput(f"ctx.sleep: {error}") from None
+        self._naps += 1
+        if self._naps > _MOST_NAPS:
+            raise InvalidInput(
+                f"ctx.sleep: more than {_MOST_NAPS:,} sleeps in one attempt; `asyncio.sleep` and `time.sleep` are not "
+                "durable and have no such limit"
+            )
+        return self._ask(Nap(self._naps, span_us))
+
     def __getattr__(self, name: str) -> NoReturn:
         if name in _LATER:
             raise NotSupportedYet(f"ctx.{name} is not supported yet; see docs/not-yet.md")
@@ -298,6 +316,15 @@ class TaskContext(JobContext):
         that then fails is taken back; the same task again in one attempt is fine. Raises InvalidInput, Conflict.
         """
         return int(await wrap_future(self._ask(AddSubTasks(sources(tasks)))))
+
+    async def sleep(self, span: float | str | timedelta) -> None:
+        """Wait so long, in seconds, as "10m" or as a timedelta. The body keeps its slot; its timeout goes on.
+
+        When it ends is committed before the wait begins: a body that runs again after a crash or an interruption waits
+        only for the rest. Its calls are told apart by their number, so they must come in the same order again. An
+        attempt after a failure waits anew. For a long wait a task with `sleep` holds no slot. Raises InvalidInput.
+        """
+        await wrap_future(self._nap(span))
 
     async def sub_tasks(self, task: str | None = None, *, after: int = -1, limit: int = 1_000) -> list[SubTask]:
         """What became of the sub-tasks of a task before this one, in the order of their making; a page of them.
@@ -338,6 +365,10 @@ class SyncTaskContext(JobContext):
     def add_sub_tasks(self, tasks: Iterable[object]) -> int:
         """As `TaskContext.add_sub_tasks`; waits."""
         return int(self._ask(AddSubTasks(sources(tasks))).result())
+
+    def sleep(self, span: float | str | timedelta) -> None:
+        """As `TaskContext.sleep`; waits."""
+        self._nap(span).result()
 
     def sub_tasks(self, task: str | None = None, *, after: int = -1, limit: int = 1_000) -> list[SubTask]:
         """As `TaskContext.sub_tasks`; waits."""

@@ -13,7 +13,7 @@ import msgspec
 
 from taskengine.errors import Conflict, InvalidInput, TaskEngineError, Unavailable
 
-__all__ = ["AddSubTasks", "Answered", "Asker", "OnAnswer", "OnAsk", "Question", "SubTasks", "refused", "settle"]
+__all__ = ["AddSubTasks", "Answered", "Asker", "Nap", "OnAnswer", "OnAsk", "Question", "SubTasks", "refused", "settle"]
 
 
 class AddSubTasks(msgspec.Struct, frozen=True, tag="add_sub_tasks"):
@@ -36,7 +36,17 @@ class SubTasks(msgspec.Struct, frozen=True, tag="sub_tasks"):
     limit: int
 
 
-Question = AddSubTasks | SubTasks
+class Nap(msgspec.Struct, frozen=True, tag="nap"):
+    """Be told when so much time is over. Its answer: null, then.
+
+    call  which one of this attempt, from 1
+    """
+
+    call: int
+    span_us: int
+
+
+Question = AddSubTasks | SubTasks | Nap
 
 
 class Answered(msgspec.Struct, frozen=True, tag="answered"):

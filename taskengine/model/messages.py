@@ -23,6 +23,7 @@ __all__ = [
     "DeadlineDue",
     "Granted",
     "InstanceMessage",
+    "Nap",
     "Park",
     "Pause",
     "Quarantine",
@@ -133,6 +134,19 @@ class Add(Message, frozen=True, tag="instance.add"):
     attempt: int = 0
 
 
+class Nap(Message, frozen=True, tag="task.nap"):
+    """A body wants to know when so much time is over, also if it has to ask again after a crash.
+
+    id      under which it is remembered: the same one has the same end
+    due_us  when it ends, if it has not begun before
+    """
+
+    id: CommandId
+    ordinal: Ordinal
+    attempt: int
+    due_us: Micros
+
+
 class DeadlineDue(Message, frozen=True, gc=False, tag="instance.deadline"):
     """The instance's own timeout is over."""
 
@@ -201,6 +215,7 @@ InstanceMessage = (
     | Settled
     | TaskDue
     | ChildSettled
+    | Nap
     | DeadlineDue
     | Continue
     | Quarantine

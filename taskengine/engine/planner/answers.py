@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from taskengine.clock import Micros
 from taskengine.model.states import InstanceState
 
 __all__ = ["Answer", "Refused", "decode_answer", "encode_answer"]
@@ -14,6 +15,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     changed  False: it was so already
     added    tasks that are new
+    due_us   when a body that sleeps goes on
     """
 
     state: InstanceState
@@ -21,6 +23,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
     changed: bool = True
     added: int = 0
+    due_us: Micros | None = None
 
 
 class Refused(Exception):

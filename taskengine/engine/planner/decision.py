@@ -23,6 +23,7 @@ from taskengine.model.messages import (
     DeadlineDue,
     Granted,
     InstanceMessage,
+    Nap,
     Pause,
     Quarantine,
     Recovered,
@@ -58,7 +59,7 @@ def decide(plan: Plan, message: InstanceMessage, now_us: Micros) -> None:
             on_start(plan, message, now_us)
         case Recovered():
             on_recovered(plan, message, now_us)
-        case Add() | Signal() | Pause() | Resume() | Cancel() | Retry():
+        case Add() | Nap() | Signal() | Pause() | Resume() | Cancel() | Retry():
             on_request(plan, message, now_us)
         case Quarantine():
             on_quarantine(plan, message)

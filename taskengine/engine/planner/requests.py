@@ -11,11 +11,11 @@ from taskengine.engine.planner.commands import carry_out
 from taskengine.engine.planner.effects import Reply
 from taskengine.engine.planner.plan import Plan
 from taskengine.engine.planner.signals import keep_signal
-from taskengine.model.messages import Add, Command, Signal
+from taskengine.model.messages import Add, Command, Nap, Signal
 
 __all__ = ["Request", "on_request"]
 
-Request = Command | Add
+Request = Command | Add | Nap
 
 
 def on_request(plan: Plan, message: Request, now_us: Micros) -> None:
@@ -43,6 +43,13 @@ def _answer(plan: Plan, message: Request, now_us: Micros) -> Answer:
             answer = Answer(state=ledger.state, changed=added > 0, added=added)
             if not message.attempt:  # a body asks once; it goes with its attempt
                 ledger.accept(message.id, "add", encode_answer(answer))
+            return answer
+        case Nap():
+            task = ledger.tasks[message.ordinal]
+            if task.attempt != message.attempt or not task.slot:
+                raise Refused("this attempt does not count any more")
+            answer = Answer(state=ledger.state, due_us=message.due_us)
+            ledger.accept(message.id, "nap", encode_answer(answer))
             return answer
         case _:
             changed = carry_out(plan, message, now_us)

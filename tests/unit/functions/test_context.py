@@ -137,7 +137,7 @@ def test_cancelled_is_seen_and_raised() -> None:
 
 
 @pytest.mark.parametrize("kind", [TaskContext, SyncTaskContext])
-@pytest.mark.parametrize("name", ["sleep", "emit", "checkpoint", "last_checkpoint", "artifact"])
+@pytest.mark.parametrize("name", ["emit", "checkpoint", "last_checkpoint", "artifact"])
 def test_later_features_say_that_they_are_later(kind: type[TaskContext], name: str) -> None:
     ctx = kind(CallInfo(instance_id="i", workflow_id="w", ordinal=0, task_name="t"), Services(), ManualClock())
     with pytest.raises(NotSupportedYet, match=rf"ctx\.{name} is not supported yet; see docs/not-yet\.md"):
