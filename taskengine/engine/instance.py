@@ -15,6 +15,7 @@ import msgspec
 from taskengine.actors import ActorRef, AsyncActor
 from taskengine.bus import Bus
 from taskengine.clock import Micros
+from taskengine.engine.assignment import Assignment
 from taskengine.engine.blueprint import Blueprint, Step, added_step, undo_step
 from taskengine.engine.directory import start_key
 from taskengine.engine.inputs import Given, Item
@@ -41,7 +42,7 @@ from taskengine.engine.results import Results
 from taskengine.engine.sights import results_of
 from taskengine.engine.staff import Staff
 from taskengine.engine.tally import Tally
-from taskengine.engine.task import Assignment, TaskActor
+from taskengine.engine.task import TaskActor
 from taskengine.errors import DuplicateKey, UnknownFunction
 from taskengine.model.added import Added, decode_added
 from taskengine.model.children import ChildOf

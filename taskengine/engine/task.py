@@ -8,11 +8,9 @@ import msgspec
 from taskengine.actors import AsyncActor
 from taskengine.bus import ProgressFrame
 from taskengine.clock import Micros, TimerHandle
-from taskengine.engine.blueprint import Step
-from taskengine.engine.growing import batch
+from taskengine.engine.assignment import Assignment
+from taskengine.engine.errands import Errands
 from taskengine.engine.inputs import (
-    Given,
-    Item,
     Upstream,
     bound_params,
     idempotency_key,
@@ -23,65 +21,23 @@ from taskengine.engine.inputs import (
 )
 from taskengine.engine.logbook import Speaker
 from taskengine.engine.mail import Found, GraceOver, Interrupted, Kept, OutOfTime, Spread, Unkept, Unreadable
-from taskengine.engine.offspring import sub_tasks
-from taskengine.engine.planner import Answer
 from taskengine.engine.results import gathered, whole_results
 from taskengine.engine.staff import Staff
-from taskengine.errors import Conflict, InvalidInput, TaskEngineError, Unavailable
+from taskengine.errors import Conflict, TaskEngineError, Unavailable
 from taskengine.functions import CallInfo, JobFunction, LogLine, Parked, ProgressNote, Raised, Returned, Running
-from taskengine.functions.questions import AddSubTasks, Answered, Nap, OnAnswer, Question, SubTasks, refused
-from taskengine.model import messages
+from taskengine.functions.questions import Answered, OnAnswer, Question, refused
 from taskengine.model.added import Added, encode_added
 from taskengine.model.artifacts import is_reference, reference
 from taskengine.model.children import ChildOf
 from taskengine.model.definition import Executor, RetryPolicy
-from taskengine.model.ids import CommandId, InstanceId, Ordinal, WorkflowId
-from taskengine.model.messages import Add, Park, Settled
+from taskengine.model.ids import Ordinal, WorkflowId
+from taskengine.model.messages import Park, Settled
 from taskengine.model.records import Outcome, ParkKind, TaskFailure
 
-__all__ = ["Assignment", "TaskActor"]
+__all__ = ["TaskActor"]
 
-
-ADDED_AT_ONCE: Final = 1_000
-"""Sub-tasks that one commit takes in; more are several."""
 
 _JSON: Final = msgspec.json.Encoder()
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task's actor is started with.
-
-    statuses         of the upstream tasks that expressions mention
-    results          JSON by ordinal, as far as it is in memory
-    missing_results  what has to be read back first
-    names            of every ordinal above
-    direct           ordinals of direct dependencies whose results the body may ask for
-    name             of the task in its instance
-    item             what it works on, of its parent's `for_each`
-    undo             its compensation is what runs, for this reason; None: its body
-    before           ordinals of direct dependencies by their names, for a body that may ask for their sub-tasks
-    tries            attempts before this one that have failed in this run
-    gathers          of tasks among the missing results: the sub-tasks whose results make up theirs, in order
-    """
-
-    instance_id: InstanceId
-    ordinal: Ordinal
-    attempt: int
-    run: int
-    step: Step
-    given: Given
-    statuses: Mapping[str, str] = {}
-    results: Mapping[int, bytes] = {}
-    missing_results: frozenset[int] = frozenset()
-    missing_errors: frozenset[int] = frozenset()
-    names: Mapping[int, str] = {}
-    direct: frozenset[int] = frozenset()
-    name: str
-    item: Item | None = None
-    undo: str | None = None
-    before: Mapping[str, int] = {}
-    tries: int = 0
-    gathers: Mapping[int, Sequence[int]] = {}
 
 
 class TaskActor(AsyncActor):
@@ -92,7 +48,7 @@ class TaskActor(AsyncActor):
     """
 
     __slots__ = (
-        "_added",
+        "_errands",
         "_errors",
         "_grace",
         "_job",
@@ -119,7 +75,7 @@ class TaskActor(AsyncActor):
         self._timer: TimerHandle | None = None
         self._grace: TimerHandle | None = None
         self._over = False
-        self._added: dict[str, bytes] = {}
+        self._errands: Errands | None = None
         self.why: Outcome | None = None  # why the body was asked to end
 
     def on_start(self) -> None:
@@ -225,19 +181,7 @@ class TaskActor(AsyncActor):
         self._job = job = staff.registry.get(spec.job)
         self._timeout_us = spec.timeout_us or job.timeout_us or staff.settings.default_timeout_us
         direct = self._direct_results()
-        info = CallInfo(
-            instance_id=work.instance_id,
-            workflow_id=work.given.workflow_id,
-            ordinal=work.ordinal,
-            task_name=work.name,
-            attempt=work.attempt,
-            run=work.run,
-            idempotency_key=idempotency_key(work.step, names, work.given, work.name),
-            deadline_us=self._arm_deadline(self._timeout_us),
-            params=bound_params(work.step, names, direct),
-            upstream=direct,
-        )
-        self._call(job, info)
+        self._call(job, self._call_info(names, bound_params(work.step, names, direct), direct))
         return True
 
     def _start_undo(self, error: str, names: Mapping[str, object]) -> None:
@@ -250,7 +194,14 @@ class TaskActor(AsyncActor):
         direct = self._direct_results()
         own = bound_params(work.step, names, direct)
         params = undo_params(undo, own, names, self._results.get(work.ordinal), error, f"tasks.{work.name}")
-        info = CallInfo(
+        self._call(job, self._call_info(names, job.binder.fitting(params), direct))
+
+    def _call_info(
+        self, names: Mapping[str, object], params: Mapping[str, Any], direct: Mapping[str, bytes]
+    ) -> CallInfo:
+        """What the body hears of its attempt, whose time begins now."""
+        work = self._work
+        return CallInfo(
             instance_id=work.instance_id,
             workflow_id=work.given.workflow_id,
             ordinal=work.ordinal,
@@ -259,28 +210,17 @@ class TaskActor(AsyncActor):
             run=work.run,
             idempotency_key=idempotency_key(work.step, names, work.given, work.name),
             deadline_us=self._arm_deadline(self._timeout_us),
-            params=job.binder.fitting(params),
+            params=params,
             upstream=direct,
         )
-        self._call(job, info)
 
     def _spread(self, found: Sequence[Any]) -> None:
         """Add a sub-task for each item. They start when this attempt has succeeded."""
         sources = [encode_added(Added(index=at, item=msgspec.Raw(_JSON.encode(item)))) for at, item in enumerate(found)]
-        self.dispatcher.spawn(self._add(sources), owner=self.actor_ref, on_done=self._spread_done)
+        self.dispatcher.spawn(self._asking().add(sources), owner=self.actor_ref, on_done=self._spread_done)
 
     def _spread_done(self, outcome: object) -> None:
         self.actor_ref.tell(Unreadable(outcome) if isinstance(outcome, BaseException) else Spread())
-
-    async def _add(self, sources: Sequence[bytes]) -> int:
-        """Committed slice by slice; gives how many are new. Raises InvalidInput, Conflict, CommitFailed."""
-        fresh = 0
-        for start in range(0, len(sources), ADDED_AT_ONCE):
-            command_id = CommandId(self._staff.ambient.ids.uuid7())
-            tasks = tuple(map(msgspec.Raw, sources[start : start + ADDED_AT_ONCE]))
-            answer = await self._ask_instance(Add(command_id, tasks, self._work.ordinal, self._work.attempt))
-            fresh += answer.added
-        return fresh
 
     def _direct_results(self) -> dict[str, bytes]:
         found, names = self._results, self._work.names
@@ -348,53 +288,15 @@ class TaskActor(AsyncActor):
         if self._over:
             on_answer(refused(Conflict("this attempt does not count any more")))
         else:
-            self.dispatcher.spawn(self._answer(question), owner=self.actor_ref, on_done=tell)
+            self.dispatcher.spawn(self._asking().run(question), owner=self.actor_ref, on_done=tell)
 
-    async def _answer(self, question: Question) -> object:
-        match question:
-            case AddSubTasks():
-                found = batch(question.tasks, self._added)
-                fresh = await self._add(list(found.values()))
-                self._added.update(found)
-                return fresh
-            case SubTasks():
-                return await self._sub_tasks(question)
-            case Nap():
-                await self._nap(question)
-                return None
-
-    async def _nap(self, question: Nap) -> None:
-        """A body that has run before, and did not fail, sleeps only for the rest."""
-        work, clock = self._work, self._staff.ambient.clock
-        kind = "nap" if work.undo is None else "undo-nap"
-        command_id = CommandId(f"{work.instance_id}/{kind}/{work.ordinal}/{work.run}/{work.tries}/{question.call}")
-        due_us = Micros(clock.now_us() + question.span_us)
-        answer = await self._ask_instance(messages.Nap(command_id, work.ordinal, work.attempt, due_us))
-        await clock.sleep(max(0, (answer.due_us or due_us) - clock.now_us()) / 1_000_000)
-
-    async def _ask_instance(self, message: Add | messages.Nap) -> Answer:
-        """Its answer, after the commit. Raises InvalidInput, Conflict, CommitFailed."""
-        parent, directory = self.actor_ref.parent, self._staff.directory
-        assert parent is not None, "an attempt is a child of its instance"
-        reply = directory.expect(message.id)
-        try:
-            parent.tell(message)
-            answer = await reply
-        finally:
-            directory.answer(message.id, Unavailable("the attempt has ended"))  # nobody waits any more
-        if answer.error:
-            raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
-        return answer
-
-    async def _sub_tasks(self, question: SubTasks) -> list[dict[str, Any]]:
-        work, staff = self._work, self._staff
-        ordinal = work.ordinal if not question.task else work.before.get(question.task)
-        if ordinal is None:
-            known = ", ".join(map(repr, work.before)) or "none"
-            raise InvalidInput(f"{question.task!r} is no task directly before this one; there are: {known}")
-        return await sub_tasks(
-            staff.store, staff.artifacts, work.instance_id, ordinal, after=question.after, limit=question.limit
-        )
+    def _asking(self) -> Errands:
+        """Made when the body asks first; few do."""
+        if self._errands is None:
+            parent = self.actor_ref.parent
+            assert parent is not None, "an attempt is a child of its instance"
+            self._errands = Errands(self._staff, self._work, parent)
+        return self._errands
 
     def _speaker(self) -> Speaker:
         given, work = self._work.given, self._work
