@@ -4,7 +4,8 @@ import asyncio
 import traceback
 from asyncio import wrap_future
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -140,7 +141,7 @@ class JobContext:
         asker: Asker | None = None,
     ) -> None:
         self._asker = asker
-        self._waiting: Future[Any] | None = None
+        self._waiting: set[Future[Any]] = set()
         self._naps = 0
         self._info = info
         self._services = services
@@ -271,15 +272,18 @@ class JobContext:
     def mark_cancelled(self) -> None:
         """The caller's side of `cancelled`; any thread. Who waits for an answer waits no longer."""
         self._cancelled = True
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            waiting.set_exception(asyncio.CancelledError("the attempt was asked to end"))
+        for future in tuple(self._waiting):
+            _give_up(future)
 
     def _ask(self, question: Question) -> "Future[Any]":
         self.raise_if_cancelled()
         if self._asker is None:
             raise Unavailable("nobody answers here: this context belongs to no running task")
-        self._waiting = future = self._asker(question)
+        future = self._asker(question)
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        if self._cancelled:  # between the look above and now, by another thread
+            _give_up(future)
         return future
 
     def _nap(self, span: float | str | timedelta) -> "Future[Any]":
@@ -399,6 +403,11 @@ class SyncTaskContext(JobContext):
 def activate(context: JobContext) -> None:
     """Make it what `current_context` gives, here and in what is started from here."""
     _current.set(context)
+
+
+def _give_up(future: "Future[Any]") -> None:
+    with suppress(InvalidStateError):  # it has been answered meanwhile
+        future.set_exception(asyncio.CancelledError("the attempt was asked to end"))
 
 
 def _field_of(value: Any, field: str, where: str) -> Any:

@@ -39,7 +39,9 @@ def parse_duration(value: object) -> Micros:
         return _from_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"a {type(value).__name__} is no duration; {_EXAMPLES}")
-    if value != value or abs(value) > MAX_DURATION_US:
+    if value != value:
+        raise ValueError(f"`nan` is no duration; {_EXAMPLES}")
+    if abs(value) > MAX_DURATION_US:
         raise ValueError("a duration is longer than a hundred years")
     return _checked(round(value * 1_000_000), f"{value:g}")
 

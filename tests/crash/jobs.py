@@ -6,6 +6,7 @@ Loaded by its path, also in worker processes, so it imports nothing of the tests
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -52,6 +53,17 @@ def committed_seq(instance_id: str) -> int:
         return int(database.execute(query, (instance_id,)).fetchone()[0])
     finally:
         database.close()
+
+
+@job("nap")
+async def nap(ctx: TaskContext, seconds: float, dies_after: float) -> None:
+    """Sleeps twice; its process dies in the middle of the second sleep of the first attempt."""
+    if ctx.attempt == 1:
+        asyncio.get_running_loop().call_later(dies_after, os.kill, os.getpid(), signal.SIGKILL)
+    for number in (1, 2):
+        begun = time.time()
+        await ctx.sleep(seconds)
+        append(os.environ[LEDGER], {"attempt": ctx.attempt, "number": number, "begun": begun, "ended": time.time()})
 
 
 def summed(inputs: Sequence[Any], own: int) -> int:

@@ -62,7 +62,15 @@ async def second_version(engine: Engine) -> None:
     await all_at_rest(engine, PATIENCE_S)
 
 
+async def nap(engine: Engine) -> None:
+    """The body sleeps 2 s and 2 s, and the first process dies 3 s after it has begun."""
+    task = TaskSpec(name="睡", job="nap", params={"seconds": 2, "dies_after": 3})
+    await engine.execute_workflow(WorkflowDefinition(id=WorkflowId("nap"), tasks=(task,)), idempotency_key="nap")
+    await all_at_rest(engine, PATIENCE_S)
+
+
 SCENES: dict[str, Callable[[Engine], Awaitable[None]]] = {
+    "nap": nap,
     "culprit": culprit_among_innocents,
     "first_version": first_version,
     "second_version": second_version,

@@ -1,6 +1,7 @@
 """Promises beside the kill points: one process per file, the culprit is found, versions stay, recovery is quick."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_a_running_instance_keeps_its_definition(make_lives: Callable[..., Any])
     assert (old.row.idempotency_key, new.row.idempotency_key) == ("old", "new")
     assert old.row.version != new.row.version
     assert [old.tasks["c"].result, new.tasks["c"].result] == [b"3", b"300"]
+
+
+def test_a_body_that_died_asleep_waits_only_for_the_rest(make_lives: Callable[..., Any]) -> None:
+    lives = make_lives()
+    assert play(lives, "nap") == -signal.SIGKILL
+    assert play(lives, "nap") == 0, lives.said
+    lines = [json.loads(line) for line in (lives.folder / "effects.log").read_text("utf-8").splitlines()]
+    assert [(line["attempt"], line["number"]) for line in lines] == [(1, 1), (2, 1), (2, 2)]
+    first, again, rest = lines
+    assert again["ended"] - again["begun"] < 1, "the first sleep was over long ago"
+    assert rest["ended"] - rest["begun"] < 1.5, "a second of the other one had passed when the process died"
+    assert rest["ended"] >= first["ended"] + 2 - 0.05, "and it is no shorter than it was to be"
 
 
 def test_a_second_process_is_told_who_has_the_file(make_lives: Callable[..., Any]) -> None:

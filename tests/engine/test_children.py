@@ -217,6 +217,7 @@ async def test_pause_and_resume_travel_down(world: World) -> None:
     await engine.register_workflow(waiting())
     instance = await engine.execute_workflow(flow(child()))
     inner = await child_of(engine, instance)
+    assert (await engine.get_task(instance, "子")).reason == f"runs as instance {inner}"
     await engine.pause_instance(instance)
     await until(engine, inner, "Paused")
     await engine.signal_instance(inner, "等", 1)

@@ -132,7 +132,8 @@ def _park(plan: Plan, task: Task, message: Settled, now_us: Micros) -> None:
     assert message.park is not None, "a parked attempt says what it waits for"
     task.park, task.key, task.due_us = message.park.kind, message.park.key, message.park.due_us
     task.result = message.park.result
-    ledger.move(task, TaskMove.PARK, now_us)
+    reason = f"runs as instance {task.key}" if task.park is ParkKind.CHILD else ""
+    ledger.move(task, TaskMove.PARK, now_us, reason)
     if task.due_us is not None:
         plan.arm(task)
     if task.park is ParkKind.SIGNAL:
