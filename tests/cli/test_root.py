@@ -121,12 +121,6 @@ def test_a_later_command_says_so(capsys: pytest.CaptureFixture[str], name: str) 
     assert f"{name}: not supported yet; see docs/not-yet.md" in said.err
 
 
-@pytest.mark.parametrize("words", ["instance diff x y"])
-def test_a_later_command_of_a_group_says_so(capsys: pytest.CaptureFixture[str], words: str) -> None:
-    assert root.main(words.split()) == 2
-    assert "not supported yet; see docs/not-yet.md" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("words", "meant"),
     [

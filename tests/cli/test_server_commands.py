@@ -243,6 +243,23 @@ def test_a_fork_is_a_new_instance_that_goes_on_where_the_other_failed(
     assert (wrong.returncode, "did you mean `fragile`?" in wrong.stderr) == (3, True)
 
 
+def test_the_difference_of_two_instances(main: Main, served: Any, failed: tuple[str, Path]) -> None:
+    instance_id, flag = failed
+    flag.touch()
+    new = main("instance", "fork", instance_id, "--from", "fragile", "-o", "id", *served.flags).stdout.strip()
+    assert main("instance", "watch", new, *served.flags).returncode == 0
+    found = main("instance", "diff", instance_id, new, "--json", *served.flags).data
+    told = {(each["task"], each["field"]): (each["a"], each["b"]) for each in found}
+    assert told[(None, "status")] == ("Failed", "Success")
+    assert told[("fragile", "status")] == ("Failed", "Success")
+    assert {task for task, _ in told} == {None, "fragile", "last"}, "what was taken over is the same"
+    table = main("instance", "diff", instance_id, new, *served.flags)
+    assert table.lines[0].split() == ["TASK", "FIELD", "A", "B"]
+    same = main("instance", "diff", new, new, *served.flags)
+    assert (same.returncode, "No difference." in same.stderr) == (0, True)
+    assert main("instance", "diff", new, "nobody", *served.flags).returncode == 3
+
+
 def test_retry_of_a_task_that_is_not_there_is_not_found(main: Main, served: Any, failed: tuple[str, Path]) -> None:
     done = main("instance", "retry", failed[0], "--only", "fragil", *served.flags)
     assert (done.returncode, done.stdout) == (3, "")

@@ -1,18 +1,15 @@
 """`taskengine instance`: look at instances and change them."""
 
-from typing import Final
-
 from taskengine.cli.tree import LazyGroup
 
 __all__ = ["command"]
-
-_LATER: Final = frozenset({"diff"})
 
 command = LazyGroup(
     {
         "list": "looks:list_command",
         "history": "looks:history_command",
         "status": "looks:status_command",
+        "diff": "looks:diff_command",
         "events": "looks:events_command",
         "logs": "looks:logs_command",
         "watch": "looks:watch_command",
@@ -25,7 +22,6 @@ command = LazyGroup(
         "approve": "changes:approve_command",
         "reject": "changes:reject_command",
     },
-    _LATER,
     name="instance",
     help="Look at instances and change them.",
     short_help="look at instances and change them",

@@ -9,6 +9,7 @@ from taskengine.cli.options import Span, id_argument, target_options, task_optio
 from taskengine.cli.output import list_options, output_options
 
 __all__ = [
+    "diff_command",
     "events_command",
     "history_command",
     "list_command",
@@ -83,6 +84,24 @@ def status_command(context: click.Context, /, prefix: str, **options: Any) -> No
     from taskengine.cli.verbs import instances
 
     instances.show_instance(context.obj, prefix, **options)
+
+
+@click.command("diff", short_help="show in what two instances differ")
+@id_argument
+@click.argument("other", metavar="OTHER", shell_complete=complete("instances"))
+@target_options
+@list_options
+@click.pass_context
+def diff_command(context: click.Context, /, prefix: str, other: str, **options: Any) -> None:
+    """Show in what two instances differ: version, params, and each task's status, tries, result and error.
+
+    \b
+    taskengine instance diff 0192f3c1 0192f3d7
+    taskengine instance diff 0192f3c1 0192f3d7 --json
+    """
+    from taskengine.cli.verbs import comparing
+
+    comparing.show_differences(context.obj, prefix, other, **options)
 
 
 @click.command("events", short_help="show what has happened to an instance")
