@@ -29,13 +29,14 @@ WORKLOADS: Final = {
     "w1": "benchmarks.w1",
     "w2": "benchmarks.w2",
     "w3": "benchmarks.w3",
+    "w4": "benchmarks.w4",
     "w5": "benchmarks.w5",
     "w6": "benchmarks.w6",
     "w7": "benchmarks.w7",
     "w8": "benchmarks.w8_dispatcher",
     "w10": "benchmarks.w10",
 }
-_ON_SERVERS: Final = ("floor", "w1", "w2", "w5", "w10")
+_ON_SERVERS: Final = ("floor", "w1", "w2", "w4", "w5", "w10")
 _INSIDE: Final = "TASKENGINE_BENCH_INSIDE"
 """Where the process of one workload leaves its outcome."""
 

@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, Settings
 SMALL = Settings(runs=1, small=True)
 
 
-@pytest.mark.parametrize("name", ["floor", "w1", "w2", "w3", "w7"])
+@pytest.mark.parametrize("name", ["floor", "w1", "w2", "w3", "w4", "w7"])
 def test_a_workload_ends_with_right_results_and_positive_figures(name: str) -> None:
     outcome = measure(name, SMALL)
     assert outcome.workload == name
