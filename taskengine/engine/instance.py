@@ -61,6 +61,18 @@ _AT_HAND: Final = 1_000
 """The results of so many sub-tasks are handed to a body that has not asked for them."""
 
 
+class _Wake:
+    """What a timer calls. There may be a million: a third of what a closure takes."""
+
+    __slots__ = ("_instance_id", "_message", "_supervisor")
+
+    def __init__(self, supervisor: ActorRef[Any], instance_id: InstanceId, message: TaskDue | DeadlineDue) -> None:
+        self._supervisor, self._instance_id, self._message = supervisor, instance_id, message
+
+    def __call__(self) -> None:
+        self._supervisor.tell(Deliver(self._instance_id, self._message))
+
+
 class InstanceActor(AsyncActor):
     """The only writer of its instance's rows. Its children are the actors of the attempts that run.
 
@@ -400,9 +412,8 @@ class InstanceActor(AsyncActor):
 
     def _arm(self, due_us: int, message: TaskDue | DeadlineDue) -> None:
         """Timers live outside: they bring this instance back into memory when it has left."""
-        deliver, supervisor = Deliver(self._id, message), self._supervisor
         heapq.heappush(self._dues, due_us)
-        self._staff.timers.at(Micros(due_us), lambda: supervisor.tell(deliver))
+        self._staff.timers.at(Micros(due_us), _Wake(self._supervisor, self._id, message))
 
     def _count_end(self, state: InstanceState) -> None:
         if self._tally is not None:

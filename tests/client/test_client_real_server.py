@@ -321,6 +321,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("execute", "instance", "detail", "tasks", "history", "pause", "resume", "cancel"), ("x",)),
     **dict.fromkeys(("retry", "logs", "events", "revoke_token"), ("x",)),
     "task": ("x", "y"),
+    "fork": ("x", "y"),
     "add_tasks": ("x", []),
     "signal": ("x", "y"),
     "create_token": ("x", "read"),
