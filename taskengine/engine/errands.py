@@ -14,6 +14,7 @@ from taskengine.engine.planner import Answer
 from taskengine.engine.staff import Staff
 from taskengine.errors import Conflict, InvalidInput, Unavailable
 from taskengine.functions.questions import AddSubTasks, Nap, Question, SubTasks
+from taskengine.functions.sub_tasks import SubTask
 from taskengine.model import messages
 from taskengine.model.ids import CommandId
 from taskengine.model.messages import Add
@@ -67,14 +68,20 @@ class Errands:
             raise InvalidInput(answer.error) if answer.code == "invalid" else Conflict(answer.error)
         return answer
 
-    async def _sub_tasks(self, question: SubTasks) -> list[dict[str, Any]]:
+    async def _sub_tasks(self, question: SubTasks) -> list[SubTask]:
         work, staff = self._work, self._staff
         ordinal = work.ordinal if not question.task else work.before.get(question.task)
         if ordinal is None:
             known = ", ".join(map(repr, work.before)) or "none"
             raise InvalidInput(f"{question.task!r} is no task directly before this one; there are: {known}")
         return await sub_tasks(
-            staff.store, staff.artifacts, work.instance_id, ordinal, after=question.after, limit=question.limit
+            staff.store,
+            staff.artifacts,
+            work.instance_id,
+            ordinal,
+            after=question.after,
+            limit=question.limit,
+            results=question.results,
         )
 
     async def add(self, sources: Sequence[bytes]) -> int:

@@ -1,11 +1,12 @@
 """What became of the sub-tasks of one task, read from the store page by page."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from taskengine.engine.results import whole_results
-from taskengine.model.ids import InstanceId, Ordinal
+from taskengine.functions.sub_tasks import SubTask
+from taskengine.model.ids import InstanceId
 from taskengine.model.records import TaskFailure, TaskRow
 from taskengine.model.states import TaskState
 from taskengine.store.artifacts import Artifacts
@@ -22,11 +23,19 @@ _FAILURE: Final = msgspec.json.Decoder(TaskFailure)
 
 
 async def sub_tasks(
-    store: Store, artifacts: Artifacts, instance_id: InstanceId, parent: int, *, after: int = -1, limit: int = MOST
-) -> list[dict[str, Any]]:
-    """In the order of their making: name among the siblings, ordinal, status, attempt, result, error.
+    store: Store,
+    artifacts: Artifacts,
+    instance_id: InstanceId,
+    parent: int,
+    *,
+    after: int = -1,
+    limit: int = MOST,
+    results: bool = True,
+) -> list[SubTask]:
+    """In the order of their making.
 
-    after  only those behind the one of this ordinal
+    after    only those behind the one of this ordinal
+    results  false: each has None, and what lies in the artifact store is not read
     Raises StoreUnavailable, StoreCorrupt.
     """
     found: list[TaskRow] = []
@@ -38,19 +47,17 @@ async def sub_tasks(
             break
         after = page[-1].ordinal
     found = found[:limit]
-    results = await whole_results(
-        {row.ordinal: row.result for row in found if isinstance(row.result, bytes)}, artifacts
+    given = {row.ordinal: row.result for row in found if results and isinstance(row.result, bytes)}
+    whole = await whole_results(given, artifacts)
+    return [_told(row, whole.get(row.ordinal)) for row in found]
+
+
+def _told(row: TaskRow, result: bytes | None) -> SubTask:
+    return SubTask(
+        name=row.name.rpartition("/")[2],
+        ordinal=row.ordinal,
+        status=row.state.value,
+        attempt=row.attempt,
+        result=None if result is None or row.state is not TaskState.SUCCESS else _JSON.decode(result),
+        error=_FAILURE.decode(row.error) if isinstance(row.error, bytes) else None,
     )
-    return [_told(row, results.get(row.ordinal)) for row in found]
-
-
-def _told(row: TaskRow, result: bytes | None) -> dict[str, Any]:
-    succeeded = row.state is TaskState.SUCCESS and result is not None
-    return {
-        "name": row.name.rpartition("/")[2],
-        "ordinal": int(Ordinal(row.ordinal)),
-        "status": row.state.value,
-        "attempt": row.attempt,
-        "result": _JSON.decode(result) if succeeded and result is not None else None,
-        "error": _FAILURE.decode(row.error) if isinstance(row.error, bytes) else None,
-    }

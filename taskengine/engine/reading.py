@@ -8,8 +8,9 @@ import msgspec
 from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory
+from taskengine.engine.offspring import sub_tasks
 from taskengine.engine.planner import Shape
-from taskengine.engine.results import gathered, whole_results
+from taskengine.engine.results import whole_results
 from taskengine.engine.sights import Ending, Snapshot
 from taskengine.engine.views import (
     AttemptView,
@@ -295,14 +296,8 @@ class Reading:
         """Of a `for_each` that succeeded, unless it has more items than anybody looks at."""
         if (await self._store.task_states(instance_id, [leaf])).get(Ordinal(leaf)) is not TaskState.SUCCESS:
             return {}
-        members: list[int] = []
-        async for row in self._task_rows(instance_id, len(shape.names), MAX_ORDINAL):
-            if row.parent == leaf and row.added_by >= 0:
-                members.append(row.ordinal)
-                if len(members) > _SHOWN_ITEMS:
-                    return {}
-        found = await gathered(self._store, self._artifacts, instance_id, members)
-        return {shape.names[leaf]: _JSON.decode(found)}
+        found = await sub_tasks(self._store, self._artifacts, instance_id, leaf, limit=_SHOWN_ITEMS + 1)
+        return {} if len(found) > _SHOWN_ITEMS else {shape.names[leaf]: [each.result for each in found]}
 
     async def _view(self, row: InstanceRow, last: EventRow | None) -> InstanceView:
         return await self.view_of((row, await self._progress(row, last)))

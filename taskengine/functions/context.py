@@ -35,6 +35,7 @@ _LATER: Final = frozenset(
     }
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE: Final = 1_000
 _MAX_LINE: Final = 64 * 1024
 _MOST_NAPS: Final = 1_000
 """Each is a row as long as the instance is kept."""
@@ -349,15 +350,15 @@ class TaskContext(JobContext):
 
     async def all_sub_tasks_succeeded(self, task: str | None = None) -> bool:
         """Whether each ended as Success or was skipped; true where there are none."""
-        return all(each.status in ("Success", "Skipped") for each in await self._all_sub_tasks(task))
+        return all(each.status in ("Success", "Skipped") for each in await self._all_sub_tasks(task, results=False))
 
     async def sub_task_count(self, task: str | None = None) -> int:
-        return len(await self._all_sub_tasks(task))
+        return len(await self._all_sub_tasks(task, results=False))
 
-    async def _all_sub_tasks(self, task: str | None) -> list[SubTask]:
+    async def _all_sub_tasks(self, task: str | None, *, results: bool = True) -> list[SubTask]:
         found: list[SubTask] = []
-        while page := await self.sub_tasks(task, after=found[-1].ordinal if found else -1):
-            found += page
+        while page := await wrap_future(self._ask(_page_of(task, found, results))):
+            found += msgspec.convert(page, list[SubTask])
         return found
 
 
@@ -388,21 +389,26 @@ class SyncTaskContext(JobContext):
 
     def all_sub_tasks_succeeded(self, task: str | None = None) -> bool:
         """As `TaskContext.all_sub_tasks_succeeded`; waits."""
-        return all(each.status in ("Success", "Skipped") for each in self._all_sub_tasks(task))
+        return all(each.status in ("Success", "Skipped") for each in self._all_sub_tasks(task, results=False))
 
     def sub_task_count(self, task: str | None = None) -> int:
-        return len(self._all_sub_tasks(task))
+        return len(self._all_sub_tasks(task, results=False))
 
-    def _all_sub_tasks(self, task: str | None) -> list[SubTask]:
+    def _all_sub_tasks(self, task: str | None, *, results: bool = True) -> list[SubTask]:
         found: list[SubTask] = []
-        while page := self.sub_tasks(task, after=found[-1].ordinal if found else -1):
-            found += page
+        while page := self._ask(_page_of(task, found, results)).result():
+            found += msgspec.convert(page, list[SubTask])
         return found
 
 
 def activate(context: JobContext) -> None:
     """Make it what `current_context` gives, here and in what is started from here."""
     _current.set(context)
+
+
+def _page_of(task: str | None, found: list[SubTask], results: bool) -> SubTasks:
+    """The next one."""
+    return SubTasks(task or "", found[-1].ordinal if found else -1, _PAGE, results)
 
 
 def _give_up(future: "Future[Any]") -> None:

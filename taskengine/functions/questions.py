@@ -28,12 +28,14 @@ class AddSubTasks(msgspec.Struct, frozen=True, tag="add_sub_tasks"):
 class SubTasks(msgspec.Struct, frozen=True, tag="sub_tasks"):
     """What became of the sub-tasks of a task. Its answer: a page of them, as mappings, in the order of their making.
 
-    after  only those behind the one of this ordinal
+    after    only those behind the one of this ordinal
+    results  false: each has null instead, and none is read
     """
 
     task: str
     after: int
     limit: int
+    results: bool = True
 
 
 class Nap(msgspec.Struct, frozen=True, tag="nap"):

@@ -12,6 +12,7 @@ from taskengine.engine.engine import Engine
 from taskengine.errors import Conflict, InvalidInput, NotFound
 from taskengine.model.definition import OnFailure, RetryPolicy, TaskSpec, Trigger
 from taskengine.model.progress import Progress
+from taskengine.store.artifacts import FolderArtifacts, MemoryArtifacts
 
 
 async def double(x: int) -> int:
@@ -338,6 +339,25 @@ async def test_a_cancel_while_a_for_each_is_spread_is_no_failure(world: World) -
         await engine.cancel_instance(instance)
         done = await engine.wait_for_instance(instance, LIMIT_S)
         assert (done.status, (await engine.get_task(instance, "扇")).status) == ("Cancelled", "Cancelled")
+
+
+async def test_to_count_sub_tasks_no_result_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    async def long(x: int) -> str:
+        return "长" * 500 + str(x)
+
+    async def asks(ctx: TaskContext) -> None:
+        with monkeypatch.context() as patch:
+            patch.delattr(MemoryArtifacts if world.dsn == "memory://" else FolderArtifacts, "get")
+            seen["count"] = await ctx.sub_task_count("扇")
+            seen["all"] = await ctx.all_sub_tasks_succeeded("扇")
+        seen["results"] = [len(each.result) for each in await ctx.successful_sub_tasks("扇")]
+
+    engine = await world.start({"long": long, "asks": asks}, result_limits={"inline": 100})
+    ask = TaskSpec(name="问", job="asks", depends_on=("扇",))
+    done = await finished(engine, flow(fan(list(range(3)), "long"), ask))
+    assert (done.status, seen) == ("Success", {"count": 3, "all": True, "results": [501] * 3})
 
 
 async def test_a_pause_lets_no_sub_task_start(world: World) -> None:
