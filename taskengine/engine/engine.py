@@ -110,6 +110,19 @@ class Engine(Commanding):
             self.store, self._ambient, dispatcher.spawn, on_fatal=self._fatal, on_told=dispatcher.run_now
         )
         checkpointer.start()
+        self._staff = staff = self._employ(dispatcher, checkpointer)
+        self._hearing.begin()
+        self._supervisor = dispatcher.start(Supervisor, staff, adopts_all=self._recover, key="instances")
+        staff.children.serve(self._supervisor)
+        for row in self.registry.rows():
+            checkpointer.save(row, self._note_failure)
+        if self._recover:
+            await self._take_up()
+        self._recovery.all_known()
+        staff.pruner.start()
+
+    def _employ(self, dispatcher: Dispatcher, checkpointer: Checkpointer) -> Staff:
+        """Everybody who serves the instances; nobody works yet."""
         caller = Caller(
             self._ambient,
             dispatcher.spawn,
@@ -134,7 +147,7 @@ class Engine(Commanding):
             dispatcher.spawn,
             inline_result=self._settings.inline_result,
         )
-        self._staff = Staff(
+        return Staff(
             ambient=self._ambient,
             settings=self._settings,
             store=self.store,
@@ -165,15 +178,6 @@ class Engine(Commanding):
             mask=self._mask,
             counts=None if isinstance(self._ambient.metrics, SilentMetrics) else self._ambient.metrics,
         )
-        self._hearing.begin()
-        self._supervisor = dispatcher.start(Supervisor, self._staff, adopts_all=self._recover, key="instances")
-        children.serve(self._supervisor)
-        for row in self.registry.rows():
-            checkpointer.save(row, self._note_failure)
-        if self._recover:
-            await self._take_up()
-        self._recovery.all_known()
-        self._staff.pruner.start()
 
     async def _restore_functions(self) -> None:
         if self._restore is None:
