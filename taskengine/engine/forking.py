@@ -25,6 +25,7 @@ __all__ = ["forked_params", "taken_over"]
 _NAMED: Final = 5
 _ENDED_WELL: Final = (TaskState.SUCCESS, TaskState.SKIPPED)
 _TOLERABLE: Final = (TaskState.FAILED, TaskState.TIMED_OUT)
+_UNDOING: Final = (TaskState.COMPENSATING, TaskState.COMPENSATED, TaskState.COMPENSATION_FAILED)
 
 
 def forked_params(shape: Shape, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,14 +50,20 @@ def taken_over(
 
     shape, other    the version of the new instance, and that of the one it is forked from
     rows            all of that one, in the order of their ordinals
-    task            it and all below run again; and what has not ended well there, with all below
+    task            it and all below run again; and what has not ended well there or was undone, with all below
     before, params  of the other instance, and of the new one
     Raises NotFound; Conflict with what stands in the way.
     """
     again = shape.graph.below([_start(shape, rows, task)])
     _require_same(shape, other, again, task)
     by_name = {row.name: row for row in rows}
-    unfit = [ordinal for ordinal in range(len(shape.names)) if not _ended_well(shape, ordinal, by_name)]
+    undone = _undone(rows)
+    _require_no_remains(shape, again, undone, task)
+    unfit = [
+        ordinal
+        for ordinal, name in enumerate(shape.names)
+        if name in undone or not _ended_well(shape, ordinal, by_name)
+    ]
     again |= shape.graph.below(unfit)
     kept = [ordinal for ordinal in range(len(shape.names)) if ordinal not in again]
     _require_same_params(shape, kept, before, params, task)
@@ -101,6 +108,36 @@ def _ended_well(shape: Shape, ordinal: int, rows: Mapping[str, TaskRow]) -> bool
         return False
     tolerated = shape.specs[ordinal].continue_on_failure and row.state in _TOLERABLE
     return row.state in _ENDED_WELL or tolerated
+
+
+def _undone(rows: Iterable[TaskRow]) -> dict[str, list[TaskRow]]:
+    """By the task at the top: what a saga has begun to undo of it and of its sub-tasks. A parent stays Success then."""
+    tops: dict[int, str] = {}
+    found: dict[str, list[TaskRow]] = {}
+    for row in rows:
+        if row.added_by < 0:
+            continue
+        top = tops[int(row.ordinal)] = tops.get(row.parent, row.name)
+        if row.state in _UNDOING:
+            found.setdefault(top, []).append(row)
+    return found
+
+
+def _require_no_remains(shape: Shape, again: Iterable[int], undone: Mapping[str, Sequence[TaskRow]], task: str) -> None:
+    """What could not be undone may still be there, so nobody runs it a second time without having asked for that."""
+    below = set(again)
+    remains = [
+        row.name
+        for ordinal, name in enumerate(shape.names)
+        if ordinal not in below
+        for row in undone.get(name, ())
+        if row.state is TaskState.COMPENSATION_FAILED
+    ]
+    if remains:
+        raise Conflict(
+            f"not below {task!r}, and could not be undone: {_names(remains)}; the effect may still be there, and a "
+            "fork would have it twice. Retry the instance, which undoes what is left, then fork it"
+        )
 
 
 def _require_same_params(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from engine.worlds import LIMIT_S, World, finished, flow, states
 
+from taskengine import TaskContext
 from taskengine.errors import Conflict, InvalidParams, NotFound
 from taskengine.model.definition import Compensation, ParamSpec, TaskSpec, Trigger, WorkflowDefinition
 from taskengine.model.states import InstanceState
@@ -126,6 +127,52 @@ async def test_a_fork_that_fails_undoes_what_it_took_over_in_the_same_order(worl
     fork = await engine.wait_for_instance(await engine.fork_instance(done.id, "last"), LIMIT_S)
     assert (fork.status, jobs.undone) == ("Compensated", ["c", "b", "a"])
     assert (await engine.get_instance(done.id)).status == "Success"
+
+
+async def test_what_was_undone_runs_again_also_if_it_was_a_sub_task(world: World) -> None:
+    jobs = Jobs()
+
+    async def split(ctx: TaskContext) -> None:
+        jobs.ran.append("split")
+        await ctx.add_sub_tasks([{"name": "s", "job": "do", "params": {"x": "s"}, "compensation": {"job": "undo"}}])
+
+    engine = await world.start({**jobs.all, "split": split})
+    undo = Compensation(job="undo")
+    each = do("each", x="${{ item }}", for_each=["甲", "乙"], compensation=undo)
+    parts = (each, TaskSpec(name="split", job="split"), do("one", compensation=undo), do("pure"))
+    jobs.broken.append("last")
+    done = await finished(engine, flow(*parts, do("last", "each", "split", "one", "pure")))
+    assert (done.status, sorted(jobs.undone)) == ("Compensated", sorted(["甲", "乙", "s", "one"]))
+    assert (await states(engine, done.id))["each"] == "Success", "although nothing of it is left"
+    jobs.broken.clear()
+    jobs.ran.clear()
+    fork = await engine.wait_for_instance(await engine.fork_instance(done.id, "last"), LIMIT_S)
+    assert (fork.status, sorted(jobs.ran)) == ("Success", sorted(["甲", "乙", "split", "s", "one", "last"]))
+    assert set((await states(engine, fork.id)).values()) == {"Success"}
+    assert fork.progress.total == 8
+
+
+async def test_what_could_not_be_undone_is_not_done_twice(world: World) -> None:
+    jobs = Jobs()
+    locked = ["乙"]
+
+    async def undo(result: Any) -> None:
+        if result in locked:
+            raise ValueError("zu")
+        jobs.undone.append(result)
+
+    engine = await world.start({**jobs.all, "undo": undo})
+    each = do("each", x="${{ item }}", for_each=["甲", "乙"], compensation=Compensation(job="undo"))
+    jobs.broken.append("last")
+    done = await finished(engine, flow(each, do("last", "each")))
+    assert done.status == "CompensationFailed"
+    with pytest.raises(Conflict, match=r"could not be undone: 'each/1'.*Retry the instance"):
+        await engine.fork_instance(done.id, "last")
+    locked.clear()
+    await engine.retry_instance(done.id)
+    assert (await engine.wait_for_instance(done.id, LIMIT_S)).status == "Compensated"
+    jobs.broken.clear()
+    assert (await engine.wait_for_instance(await engine.fork_instance(done.id, "last"), LIMIT_S)).status == "Success"
 
 
 async def test_params_may_change_below_and_only_there(world: World) -> None:
