@@ -152,7 +152,7 @@ async def fork_instance(
 
     `version` is the beginning of a version of the workflow, or `latest`: so a definition is mended and the work goes
     on. `params` go over those of the instance. 409: it has not ended, or something cannot be taken over, which is
-    told. The same Idempotency-Key gives the same instance.
+    told. The same Idempotency-Key gives the same instance; 409 if another start had it.
     """
     asked = decode_body(_FORK, body)
     new = await parts.engine.fork_instance(

@@ -16,8 +16,8 @@ from taskengine.engine.collector import collect
 from taskengine.engine.commanding import Commanding
 from taskengine.engine.directory import start_key
 from taskengine.engine.draining import Draining
-from taskengine.engine.forking import forked_params, taken_over
-from taskengine.engine.library import Library
+from taskengine.engine.forking import fork_reason, forked_params, same_origin, taken_over
+from taskengine.engine.library import LATEST, Library
 from taskengine.engine.linger import Linger
 from taskengine.engine.logbook import Logbook
 from taskengine.engine.mail import Adopt, Closing, Deliver, Drain, LaunchNew
@@ -315,13 +315,13 @@ class Engine(Commanding):
         else:
             blueprint = await library.find(WorkflowId(workflow))
         bound = bind_params(blueprint.definition.params, params or {})
-        row = self._new_row(blueprint, bound, idempotency_key, instance_id)
-        known = await self._known_start(row)
+        new = LaunchNew(self._new_row(blueprint, bound, idempotency_key, instance_id))
+        known = await self._known_start(new)
         if known is not None:
             return known
         if isinstance(workflow, WorkflowDefinition):
-            library.save_before(blueprint, staff.checkpointer, row.id, self._note_failure)
-        return await self._begin(LaunchNew(row))
+            library.save_before(blueprint, staff.checkpointer, new.row.id, self._note_failure)
+        return await self._begin(new)
 
     async def fork_instance(
         self,
@@ -339,6 +339,8 @@ class Engine(Commanding):
         params   over those of the instance; only such as nothing that is taken over was made from
         version  of its workflow, as `get_workflow_versions` has them, or "latest"; None: that of the instance. Tasks
                  that do not run again must be the same in both
+        idempotency_key  of a start: the same key of the same workflow gives the same fork, whatever its source does
+                 now; Conflict if it was for another source, task, version or params, or for a start without a fork
         Raises NotFound, InvalidParams, Conflict (it has not ended; something cannot be taken over), CommitFailed,
         Unavailable.
         """
@@ -347,19 +349,20 @@ class Engine(Commanding):
         source = await self.store.instance(InstanceId(instance_id))
         if source is None:
             raise NotFound("instance", instance_id)
-        if source.phase is not Phase.END:
-            raise Conflict(f"the instance is {source.state}; only one that has ended can be forked")
         other = await self._library.version(source.version)
         blueprint = other if version is None else await self._library.version_like(source.workflow_id, version)
         before = _PARAMS.decode(source.params)
         bound = forked_params(blueprint.shape, before, params or {})
-        row = self._new_row(blueprint, bound, idempotency_key)
-        known = await self._known_start(row)
+        new = LaunchNew(self._new_row(blueprint, bound, idempotency_key), reason=fork_reason(source.id, from_task))
+        exact = version != LATEST
+        known = await self._known_start(new, exact=exact)
         if known is not None:
             return known
+        if source.phase is not Phase.END:
+            raise Conflict(f"the instance is {source.state}; only one that has ended can be forked")
         rows = await self._reading.rows(source.id)
         taken = taken_over(blueprint.shape, other.shape, rows, from_task, before, bound)
-        return await self._begin(LaunchNew(row, taken, f"forked from {source.id} at {from_task!r}"))
+        return await self._begin(msgspec.structs.replace(new, taken=taken), exact=exact)
 
     def _new_row(
         self, blueprint: Blueprint, params: Mapping[str, Any], key: str | None, instance_id: str | None = None
@@ -373,25 +376,35 @@ class Engine(Commanding):
             idempotency_key=key,
         )
 
-    async def _known_start(self, row: InstanceRow) -> InstanceId | None:
-        """The instance that was started with this key before. Raises Conflict if it had other params."""
-        if row.idempotency_key is None:
+    async def _known_start(self, new: LaunchNew, *, exact: bool = False) -> InstanceId | None:
+        """The instance that was started with this key before, which began as the new one would.
+
+        exact  the version must be the same, too
+        Raises Conflict if it did not.
+        """
+        key = new.row.idempotency_key
+        if key is None:
             return None
-        known = await self.store.instance_by_key(row.workflow_id, row.idempotency_key)
+        known = await self.store.instance_by_key(new.row.workflow_id, key)
         if known is None:
             return None
-        if known.params != row.params:
+        if known.params != new.row.params:
+            raise Conflict(f"the idempotency key {key!r} was used for other params by instance {known.id}")
+        events = await self.store.events(known.id, limit=1)
+        first = events[0].body.reason if events else ""
+        if not same_origin(first, new.reason) or (exact and known.version != new.row.version):
             raise Conflict(
-                f"the idempotency key {row.idempotency_key!r} was used for other params by instance {known.id}"
+                f"the idempotency key {key!r} was used for another start, by instance {known.id}; this one needs a "
+                "key of its own"
             )
         return known.id
 
-    async def _begin(self, new: LaunchNew) -> InstanceId:
+    async def _begin(self, new: LaunchNew, *, exact: bool = False) -> InstanceId:
         """Its start, or that of another one with the same key that was quicker, is committed."""
         try:
             await self._launch(new)
         except DuplicateKey:
-            known = await self._known_start(new.row)
+            known = await self._known_start(new, exact=exact)
             if known is None:
                 raise
             return known

@@ -20,12 +20,26 @@ from taskengine.model.records import TaskRow
 from taskengine.model.spelling import did_you_mean
 from taskengine.model.states import TaskState
 
-__all__ = ["forked_params", "taken_over"]
+__all__ = ["fork_reason", "forked_params", "same_origin", "taken_over"]
 
 _NAMED: Final = 5
+_FORKED: Final = "forked from "
 _ENDED_WELL: Final = (TaskState.SUCCESS, TaskState.SKIPPED)
 _TOLERABLE: Final = (TaskState.FAILED, TaskState.TIMED_OUT)
 _UNDOING: Final = (TaskState.COMPENSATING, TaskState.COMPENSATED, TaskState.COMPENSATION_FAILED)
+
+
+def fork_reason(source: str, task: str) -> str:
+    """Of the new instance's first event: it says where the instance comes from, to people and to `same_origin`."""
+    return f"{_FORKED}{source} at {task!r}"
+
+
+def same_origin(first: str, reason: str) -> bool:
+    """Whether an instance whose first event has this reason began as one with the other reason does.
+
+    A start that is no fork has none; what else its first event may say does not count.
+    """
+    return (first if first.startswith(_FORKED) else "") == reason
 
 
 def forked_params(shape: Shape, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

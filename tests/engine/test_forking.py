@@ -195,6 +195,42 @@ async def test_params_may_change_below_and_only_there(world: World) -> None:
         await engine.fork_instance(done.id, "b", params={"量": 8}, idempotency_key="k")
 
 
+async def test_a_key_gives_the_same_fork_and_no_other_start(world: World) -> None:
+    engine = await world.start(Jobs().all)
+    await engine.register_workflow(flow(do("a"), TaskSpec(name="等", job="wait_for", depends_on=("a",)), do("c", "等")))
+    source = await engine.execute_workflow("流程", idempotency_key="start")
+    await engine.signal_instance(source, "等", 1)
+    await engine.wait_for_instance(source, LIMIT_S)
+    fork = await engine.fork_instance(source, "c", idempotency_key="fork")
+    assert await engine.fork_instance(source, "c", idempotency_key="fork") == fork
+    latest = await engine.fork_instance(source, "c", version="latest", idempotency_key="latest")
+    with pytest.raises(Conflict, match="another start"):
+        await engine.fork_instance(source, "c", idempotency_key="start")
+    with pytest.raises(Conflict, match="another start"):
+        await engine.fork_instance(source, "a", idempotency_key="fork")
+    with pytest.raises(Conflict, match="another start"):
+        await engine.fork_instance(fork, "c", idempotency_key="fork")
+    with pytest.raises(Conflict, match="another start"):
+        await engine.execute_workflow("流程", idempotency_key="fork")
+    newer = flow(do("a"), TaskSpec(name="等", job="wait_for", depends_on=("a",)), do("c", "等", x="neu"))
+    version = (await engine.register_workflow(newer)).version
+    assert await engine.fork_instance(source, "c", version="latest", idempotency_key="latest") == latest
+    with pytest.raises(Conflict, match="another start"):
+        await engine.fork_instance(source, "c", version=version, idempotency_key="fork")
+    await engine.retry_instance(source, from_task="等")
+    assert await engine.fork_instance(source, "c", idempotency_key="fork") == fork, "an answer that was lost is told"
+    with pytest.raises(Conflict, match="only one that has ended"):
+        await engine.fork_instance(source, "c", idempotency_key="neu")
+
+
+async def test_a_fork_that_ends_at_once_is_still_known_by_its_key(world: World) -> None:
+    engine = await world.start(Jobs().all)
+    done = await finished(engine, flow(do("a"), do("b", "a", trigger=Trigger.ONE_FAILED)))
+    fork = await engine.fork_instance(done.id, "b", idempotency_key="k")
+    assert (await engine.wait_for_instance(fork, LIMIT_S)).status == "Success"
+    assert await engine.fork_instance(done.id, "b", idempotency_key="k") == fork
+
+
 async def test_what_cannot_be_forked_says_why(world: World) -> None:
     jobs = Jobs()
     engine = await world.start(jobs.all)
