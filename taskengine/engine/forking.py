@@ -71,6 +71,7 @@ def taken_over(
     again = shape.graph.below([_start(shape, rows, task)])
     _require_same(shape, other, again, task)
     by_name = {row.name: row for row in rows}
+    _require_none_forgotten(shape, other, by_name, task)
     undone = _undone(rows)
     _require_no_remains(shape, again, undone, task)
     unfit = [
@@ -108,6 +109,28 @@ def _require_same(shape: Shape, other: Shape, again: Iterable[int], task: str) -
         raise Conflict(
             f"not below {task!r}, and other than in the version of the instance: {_names(differing)}; what they have "
             "done cannot be taken over. Fork from a task above them, or start a new instance"
+        )
+
+
+def _require_none_forgotten(shape: Shape, other: Shape, rows: Mapping[str, TaskRow], task: str) -> None:
+    """A saga that fails undoes all that was done for it: a task that has been taken out of the workflow, too.
+
+    One that was below the task may go: had it stayed, it would run again.
+    """
+    below = other.graph.below([other.ordinals[task]]) if task in other.ordinals else set()
+    forgotten = [
+        name
+        for ordinal, name in enumerate(other.names)
+        if name not in shape.ordinals
+        and ordinal not in below
+        and other.specs[ordinal].compensation is not None
+        and name in rows
+        and rows[name].state is TaskState.SUCCESS
+    ]
+    if forgotten:
+        raise Conflict(
+            f"not in this version, and done in the instance: {_names(forgotten)}; a fork that fails could not undo it. "
+            "Keep the task in the workflow, or start a new instance"
         )
 
 

@@ -129,6 +129,19 @@ async def test_a_fork_that_fails_undoes_what_it_took_over_in_the_same_order(worl
     assert (await engine.get_instance(done.id)).status == "Success"
 
 
+async def test_what_would_have_to_be_undone_stays_in_the_workflow(world: World) -> None:
+    engine = await world.start(Jobs().all)
+    pay, a, last = do("pay", compensation=Compensation(job="undo")), do("a"), do("last", "a")
+    await engine.register_workflow(flow(pay, do("pure"), a, last))
+    done = await engine.wait_for_instance(await engine.execute_workflow("流程"), LIMIT_S)
+    await engine.register_workflow(flow(a, last))
+    with pytest.raises(Conflict, match="not in this version, and done in the instance: 'pay';"):
+        await engine.fork_instance(done.id, "last", version="latest")
+    await engine.register_workflow(flow(pay, a, last))
+    fork = await engine.fork_instance(done.id, "last", version="latest")
+    assert (await engine.wait_for_instance(fork, LIMIT_S)).status == "Success"
+
+
 async def test_what_was_undone_runs_again_also_if_it_was_a_sub_task(world: World) -> None:
     jobs = Jobs()
 
