@@ -69,7 +69,41 @@ async def nap(engine: Engine) -> None:
     await all_at_rest(engine, PATIENCE_S)
 
 
+FORKED_ITEMS = 40
+
+
+async def fork(engine: Engine) -> None:
+    """An instance that has ended, from an earlier life if there was one, and a fork of it."""
+    params = {"inputs": ["${{ tasks.a.result }}"], "own": "${{ item }}", "seconds": 0}
+    tasks = (
+        TaskSpec(name="a", job="步骤-async", params={"inputs": [], "own": 1, "seconds": 0}),
+        TaskSpec(name="每", job="步骤-async", params=params, depends_on=("a",), for_each=list(range(FORKED_ITEMS))),
+        TaskSpec(name="last", job="步骤-async", params={**params, "own": 5}, depends_on=("a", "每")),
+    )
+    workflow = WorkflowDefinition(id=WorkflowId("fork"), tasks=tasks)
+    source = await engine.execute_workflow(workflow, idempotency_key="source")
+    await all_at_rest(engine, PATIENCE_S)
+    await engine.fork_instance(source, "last", idempotency_key="fork")
+    await all_at_rest(engine, PATIENCE_S)
+
+
+class StartKiller(Killer):
+    """Counts only from the first start of this life on."""
+
+    __slots__ = ("begun",)
+
+    def __init__(self, kill: str) -> None:
+        super().__init__(kill)
+        self.begun = False
+
+    def reach(self, point: str) -> None:
+        self.begun = self.begun or point == "start.before_commit"
+        if self.begun:
+            super().reach(point)
+
+
 SCENES: dict[str, Callable[[Engine], Awaitable[None]]] = {
+    "fork": fork,
     "nap": nap,
     "culprit": culprit_among_innocents,
     "first_version": first_version,
@@ -78,7 +112,8 @@ SCENES: dict[str, Callable[[Engine], Awaitable[None]]] = {
 
 
 async def play(folder: Path, scene: str, kill: str) -> None:
-    builder = EngineBuilder(Ambient(probe=Killer(kill))).with_store(os.environ[DATABASE]).with_app(JOBS)
+    probe = StartKiller(kill) if scene == "fork" else Killer(kill)
+    builder = EngineBuilder(Ambient(probe=probe)).with_store(os.environ[DATABASE]).with_app(JOBS)
     async with builder.with_workers(25).build() as engine:
         await SCENES[scene](engine)
 

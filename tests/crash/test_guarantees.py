@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from crash import checker
 from crash.ledger import read_effects
-from crash.scenes import CULPRIT_AT, INNOCENTS
+from crash.scenes import CULPRIT_AT, FORKED_ITEMS, INNOCENTS
 
-from taskengine.model.states import InstanceState
+from taskengine.model.states import InstanceState, TaskState
 
 SCENES = Path(__file__).with_name("scenes.py")
 FATAL_EXIT = 66
@@ -79,6 +80,34 @@ def test_a_body_that_died_asleep_waits_only_for_the_rest(make_lives: Callable[..
     assert again["ended"] - again["begun"] < 1, "the first sleep was over long ago"
     assert rest["ended"] - rest["begun"] < 1.5, "a second of the other one had passed when the process died"
     assert rest["ended"] >= first["ended"] + 2 - 0.05, "and it is no shorter than it was to be"
+
+
+@pytest.mark.parametrize(
+    ("point", "there"),
+    [("start.before_commit", False), ("commit.begin", False), ("commit.applied", False), ("commit.done", True)],
+)
+def test_a_kill_leaves_a_whole_fork_or_none(make_lives: Callable[..., Any], point: str, there: bool) -> None:
+    lives = make_lives()
+    assert play(lives, "fork", "body.before:42") == -signal.SIGKILL, "of the source: its last task"
+    assert play(lives, "fork", f"{point}:1") == -signal.SIGKILL
+    by_key = {it.row.idempotency_key: it for it in kept(lives)}
+    assert set(by_key) == ({"source", "fork"} if there else {"source"})
+    assert by_key["source"].row.state is InstanceState.SUCCESS
+    taken = {"a", "每", *(f"每/{number}" for number in range(FORKED_ITEMS))}
+    if there:
+        ended = {name for name, task in by_key["fork"].tasks.items() if task.state is TaskState.SUCCESS}
+        assert ended == taken
+    assert play(lives, "fork") == 0, lives.said
+    by_key = {it.row.idempotency_key: it for it in kept(lives)}
+    assert set(by_key) == {"source", "fork"}
+    source, fork = (
+        {name: (task.state, task.result) for name, task in by_key[key].tasks.items()} for key in ("source", "fork")
+    )
+    assert fork == source
+    ran = {
+        effect.task for effect in read_effects(lives.folder / "effects.log") if effect.instance == by_key["fork"].row.id
+    }
+    assert ran == {"last"}
 
 
 def test_a_second_process_is_told_who_has_the_file(make_lives: Callable[..., Any]) -> None:
