@@ -340,6 +340,18 @@ class Store(Protocol):
         """
         ...
 
+    async def tasks_in(
+        self, instance_id: InstanceId, states: Collection[TaskState], *, parent: int | None = None, limit: int = 100
+    ) -> list[Ordinal]:
+        """The first of the tasks that have rows and are in one of these states, ascending; of one parent or of all."""
+        ...
+
+    async def count_tasks(self, instance_id: InstanceId, *, parent: int | None = None) -> dict[TaskState, int]:
+        """How many of the tasks that have rows are in each state, of one parent or of all. States without one are left
+        out. Counted by the database, which looks at every task of the instance.
+        """
+        ...
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         """JSON by ordinal; tasks without a result are left out."""
         ...

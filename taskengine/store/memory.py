@@ -221,6 +221,20 @@ class MemoryStore:
         pending = [ordinal for ordinal, state in states if state in PENDING]
         return OpenTasks(running=running[:limit], pending=pending[:limit])
 
+    async def tasks_in(
+        self, instance_id: InstanceId, states: Collection[TaskState], *, parent: int | None = None, limit: int = 100
+    ) -> list[Ordinal]:
+        found = (task.ordinal for task in self._family(instance_id, parent) if task.state in states)
+        return list(islice(found, limit))
+
+    async def count_tasks(self, instance_id: InstanceId, *, parent: int | None = None) -> dict[TaskState, int]:
+        return dict(Counter(task.state for task in self._family(instance_id, parent)))
+
+    def _family(self, instance_id: InstanceId, parent: int | None) -> Iterator[TaskRow]:
+        tasks = self._tables().tasks.get(instance_id, {})
+        here = (tasks[ordinal] for ordinal in sorted(tasks) if tasks[ordinal].added_by >= 0)
+        return (task for task in here if parent is None or task.parent == parent)
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         tasks = self._named(instance_id, ordinals)
         return {task.ordinal: task.result for task in tasks if isinstance(task.result, bytes)}

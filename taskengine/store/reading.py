@@ -214,6 +214,18 @@ class Reading(ABC):
             pending += [Ordinal(n) for (n,) in added]
         return OpenTasks(running=[n for (n,) in running], pending=pending)
 
+    async def tasks_in(
+        self, instance_id: InstanceId, states: Collection[TaskState], *, parent: int | None = None, limit: int = 100
+    ) -> list[Ordinal]:
+        first, last = (-1, MAX_ORDINAL) if parent is None else (parent, parent)
+        rows = await self._rows("family_in", instance_id, first, last, self._list(sorted(states)), limit)
+        return [Ordinal(ordinal) for (ordinal,) in rows]
+
+    async def count_tasks(self, instance_id: InstanceId, *, parent: int | None = None) -> dict[TaskState, int]:
+        first, last = (-1, MAX_ORDINAL) if parent is None else (parent, parent)
+        rows = await self._rows("family_counts", instance_id, first, last)
+        return {TaskState(state): int(count) for state, count in rows}
+
     async def results(self, instance_id: InstanceId, ordinals: Collection[int]) -> dict[Ordinal, bytes]:
         return await self._by_ordinal("results", instance_id, ordinals)
 

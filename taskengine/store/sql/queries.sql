@@ -88,6 +88,17 @@ SELECT ordinal FROM tasks WHERE instance_id = ? AND name = ? AND spec IS NOT NUL
 SELECT ordinal FROM tasks WHERE instance_id = ? AND ordinal >= ? AND ordinal < ? AND state IN {texts ?}
 ORDER BY ordinal LIMIT ?;
 
+-- name: family_in
+-- Tasks in one of these states whose parent is from the first number to the second; -1 is that of defined tasks.
+SELECT ordinal FROM tasks
+WHERE instance_id = ? AND parent >= ? AND parent <= ? AND added_by >= 0 AND state IN {texts ?}
+ORDER BY ordinal LIMIT ?;
+
+-- name: family_counts
+-- Reads all of the instance's tasks, but for what may be large: counters are never stored.
+SELECT state, count(*) FROM tasks
+WHERE instance_id = ? AND parent >= ? AND parent <= ? AND added_by >= 0 GROUP BY state;
+
 -- name: attempts
 SELECT ordinal, attempt, run, outcome, started_us, finished_us, {error} FROM attempts
 WHERE instance_id = ? AND ordinal > ? AND ordinal <= ? ORDER BY ordinal, attempt;

@@ -106,3 +106,21 @@ async def test_attempts_are_read_for_a_range_of_tasks(store: Store, rows: Any) -
     assert await pairs(last=2) == [(0, 1), (0, 2), (2, 1)]
     assert await pairs(after=0, last=4) == [(2, 1)]
     assert await pairs(after=2, last=4) == []
+
+
+async def test_tasks_are_found_and_counted_by_state_and_parent(store: Store, rows: Any) -> None:
+    waiting, failed = TaskState.WAITING, TaskState.FAILED
+    below = [
+        rows.task(n, name=f"父/{n}", parent=1, spec=b"{}", added_by=by, state=state)
+        for n, by, state in ((4, 1, failed), (5, 1, waiting), (6, 2, failed), (7, -1, failed))
+    ]
+    tasks = [rows.task(0, state=failed), rows.task(1, name="父", state=waiting), *below]
+    await rows.commit(store, rows.start("i", *tasks), rows.start("j", rows.task(9, state=failed)))
+    assert await store.tasks_in("i", [failed]) == [0, 4, 6], "and none that is out"
+    assert await store.tasks_in("i", [failed, waiting], parent=1) == [4, 5, 6]
+    assert await store.tasks_in("i", [failed], limit=2) == [0, 4]
+    assert await store.tasks_in("i", []) == await store.tasks_in("nobody", [failed]) == []
+    assert await store.tasks_in("i", [failed], parent=2) == []
+    assert await store.count_tasks("i") == {failed: 3, waiting: 2}
+    assert await store.count_tasks("i", parent=1) == {failed: 2, waiting: 1}
+    assert await store.count_tasks("nobody") == await store.count_tasks("\ud800") == {}

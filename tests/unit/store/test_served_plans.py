@@ -235,6 +235,7 @@ ASKED: dict[str, tuple[Callable[[Dialect], Any], str, bool]] = {
     "tasks of one": (_named("whole_tasks", "tall", 4000, 500), "tasks", False),
     "results of one": (_named("results", "tall", list(range(0, 5000, 50))), "tasks", True),
     "states of tasks": (_named("task_states", "tall", list(range(0, 5000, 50))), "tasks", True),
+    "tasks in some states": (_named("family_in", "tall", -1, -1, ["Success"], 100), "tasks", False),
     "open tasks": (_named("tasks_in", "tall", 4900, 5000, ["Running", "Waiting"], 100), "tasks", False),
     "the history": (_named("events", "i000003", 0, 500), "events", False),
     "the last event": (_named("last_event", "i000003"), "events", False),
