@@ -31,7 +31,7 @@ from taskengine.engine.views import InstanceView
 from taskengine.errors import InvalidInput
 from taskengine.model.names import composed
 from taskengine.model.states import INSTANCE_FINAL
-from taskengine.wire import Envelope, InstanceBody, Page, TaskBody
+from taskengine.wire import Envelope, Explanation, InstanceBody, Page, TaskBody
 
 __all__ = ["ROUTES"]
 
@@ -167,6 +167,28 @@ async def get_task(instance_id: InstanceIdPath, task_name: TaskNamePath, parts: 
 
 
 @get(
+    "/api/v1/instances/{instance_id:str}/explain",
+    opt={"scope": "read"},
+    responses=problems(400, 404, 503),
+    tags=["instances"],
+    summary="Explain an instance or a task",
+)
+async def explain(
+    instance_id: InstanceIdPath,
+    parts: Parts,
+    task: Annotated[
+        str | None, QueryParameter(max_length=400, description="The name of a task; without it: of the whole instance.")
+    ] = None,
+) -> Reply[Envelope[Explanation]]:
+    """Why an instance, or one of its tasks, waits or has ended as it did, and what would move it on.
+
+    `because` names at most 20 tasks, `more` counts the others. A release has the command to type, or the time at which
+    it comes by itself, or neither.
+    """
+    return Reply(Envelope(data=await parts.engine.explain(instance_id, None if task is None else composed(task))))
+
+
+@get(
     "/api/v1/instances/{instance_id:str}/events",
     opt={"scope": "read"},
     responses=problems(400, 404, 503),
@@ -196,6 +218,7 @@ ROUTES: Final = [
     get_instance,
     list_tasks,
     get_task,
+    explain,
     list_events,
     *commands.ROUTES,
     *logs.ROUTES,

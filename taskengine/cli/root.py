@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "serve": "run a server: the API, the engine, everything",
     "validate": "check workflow files and report every problem",
     "workflow": "store definitions, look at them, start them",
+    "explain": "say why an instance or a task waits or failed, and what would move it on",
     "instance": "look at instances and change them: list, status, logs, watch, pause, cancel, retry",
     "function": "job functions: list, show",
     "token": "who may ask a server: create, list, revoke, rotate",
@@ -35,7 +36,7 @@ COMMANDS: Final = {
 }
 """What there is, with one line each, in the order of the help."""
 
-LATER: Final = frozenset({"tui", "schedule", "explain", "plugin", "secret"})
+LATER: Final = frozenset({"tui", "schedule", "plugin", "secret"})
 """Names of commands that later releases bring."""
 
 _HELP: Final = """\

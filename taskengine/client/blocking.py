@@ -112,6 +112,7 @@ class Client:
     detail = _verb(verbs.detail)
     tasks = _verb(verbs.tasks)
     task = _verb(verbs.task)
+    explain = _verb(verbs.explain)
     history = _verb(verbs.history)
     pause = _verb(verbs.pause)
     resume = _verb(verbs.resume)

@@ -16,6 +16,7 @@ from taskengine.errors import Conflict, InvalidInput, NotFound, TaskEngineError
 from taskengine.model.durations import format_duration
 from taskengine.model.states import INSTANCE_FINAL
 from taskengine.wire.envelope import Envelope, Page
+from taskengine.wire.explaining import Explanation
 from taskengine.wire.frames import StreamFrame
 from taskengine.wire.instances import (
     AddTasksReply,
@@ -65,6 +66,7 @@ __all__ = [
     "detail",
     "events",
     "execute",
+    "explain",
     "export",
     "fork",
     "functions",
@@ -282,6 +284,12 @@ def tasks(instance_id: str) -> Flow[list[TaskBody]]:
 def task(instance_id: str, name: str) -> Flow[TaskBody]:
     """One task of an instance with its attempts. Raises NotFound."""
     return ask(_get(api_path("instances", instance_id, "tasks", name), _TASK))
+
+
+def explain(instance_id: str, task: str | None = None) -> Flow[Explanation]:
+    """Why an instance, or one of its tasks, waits or has ended as it did, and what moves it on. Raises NotFound."""
+    query = () if task is None else (("task", task),)
+    return ask(_get(api_path("instances", instance_id, "explain"), _EXPLANATION, query))
 
 
 def history(
@@ -592,6 +600,7 @@ _INSTANCES: Final = enveloped(Page[InstanceBody])
 _INSTANCE: Final = enveloped(InstanceBody)
 _TASKS: Final = enveloped(Page[TaskBody])
 _TASK: Final = enveloped(TaskBody)
+_EXPLANATION: Final = enveloped(Explanation)
 _LOGS: Final = enveloped(Page[LogLine])
 _EVENTS: Final = enveloped(Page[StreamFrame])
 _FUNCTIONS: Final = enveloped(list[FunctionBody])

@@ -30,6 +30,7 @@ from taskengine.model.progress import Progress
 from taskengine.model.records import LogRow
 from taskengine.model.states import InstanceState
 from taskengine.store.interface import ALL_INSTANCES, InstanceQuery
+from taskengine.wire import Explanation
 
 __all__ = ["BlockingEngine"]
 
@@ -234,6 +235,10 @@ class BlockingEngine:
     def open_tasks(self, instance_id: str, *, limit: int = 100) -> tuple[list[str], list[str]]:
         """Names of tasks that count as running, and of those that count as pending, the first of each."""
         return self._wait(self._running().open_tasks(instance_id, limit=limit))
+
+    def explain(self, instance_id: str, task: str | None = None) -> Explanation:
+        """Why an instance, or one of its tasks, waits or has ended as it did, and what would move it on."""
+        return self._wait(self._running().explain(instance_id, task))
 
     def get_attempts(
         self, instance_id: str, *, task: str | None = None, after: int = -1, last: int | None = None

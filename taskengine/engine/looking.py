@@ -23,6 +23,7 @@ from taskengine.model.records import LogRow
 from taskengine.model.states import InstanceState
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import ALL_INSTANCES, InstanceQuery, Store
+from taskengine.wire import Explanation
 
 __all__ = ["Looking"]
 
@@ -64,6 +65,14 @@ class Looking:
         By the order of the definition, at most `limit` of each, whatever number of tasks there is.
         """
         return await self._reading.open_tasks(InstanceId(instance_id), limit)
+
+    async def explain(self, instance_id: str, task: str | None = None) -> Explanation:
+        """Why an instance, or one of its tasks, waits or has ended as it did, and what would move it on.
+
+        Reads the few tasks that it names and the states of those on the way to them, whatever number of tasks there is.
+        Raises NotFound, of the instance or of the task.
+        """
+        return await self._reading.explain(InstanceId(instance_id), task)
 
     async def get_attempts(
         self, instance_id: str, *, task: str | None = None, after: int = -1, last: int | None = None

@@ -8,6 +8,7 @@ import msgspec
 from taskengine.clock import Clock, Micros
 from taskengine.engine.blueprint import Blueprint, Blueprints
 from taskengine.engine.directory import Directory
+from taskengine.engine.explanation import Gathering, explain_instance, explain_task
 from taskengine.engine.offspring import sub_tasks
 from taskengine.engine.planner import Shape
 from taskengine.engine.results import whole_results
@@ -25,8 +26,7 @@ from taskengine.engine.views import (
     workflow_view,
 )
 from taskengine.errors import NotFound, StoreCorrupt
-from taskengine.model.added import decode_added, item_spec
-from taskengine.model.definition import TaskSpec
+from taskengine.model.added import added_spec
 from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
@@ -36,6 +36,7 @@ from taskengine.model.states import TASK_FINAL, InstanceState, Phase, TaskState
 from taskengine.model.waits import Wait, wait_of
 from taskengine.store.artifacts import Artifacts
 from taskengine.store.interface import MAX_ORDINAL, InstanceQuery, Store
+from taskengine.wire import Explanation
 
 __all__ = ["Reading"]
 
@@ -194,6 +195,15 @@ class Reading:
             (view,) = await self._added_views(instance_id, shape, ordinal, 1)
         return await self._whole(view)
 
+    async def explain(self, instance_id: InstanceId, name: str | None) -> Explanation:
+        row = await self._row(instance_id)
+        shape = (await self._blueprint(row.version)).shape
+        gathering = Gathering(self._store, row, shape)
+        if name is not None:
+            return explain_task(await gathering.about_task(await self._ordinal(instance_id, shape, name)))
+        progress = await self._progress(row, await self._store.last_event(instance_id))
+        return explain_instance(await gathering.about_instance(progress))
+
     async def waits(self, instance_id: InstanceId) -> dict[str, Wait]:
         """What tasks of its version wait for, by the name of the signal."""
         shape = (await self._blueprint(await self._version(instance_id))).shape
@@ -239,7 +249,7 @@ class Reading:
             if limit is not None and len(views) == limit:
                 break
             settled[row.name] = row.state in TASK_FINAL
-            views.append(task_view(_added_spec(shape, row, row.spec), row.ordinal, row, ()))
+            views.append(task_view(added_spec(shape.specs, row, row.spec), row.ordinal, row, ()))
         return [_with_waits(view, settled) if view.status is TaskState.PENDING else view for view in views]
 
     async def _whole(self, view: TaskView) -> TaskView:
@@ -348,16 +358,6 @@ class Reading:
             if len(page) < min(_PAGE, end - after - 1):
                 return
             after = page[-1].ordinal
-
-
-def _added_spec(shape: Shape, row: TaskRow, source: bytes) -> TaskSpec:
-    """With its dependencies under their full names. An item of a `for_each` runs its parent's job."""
-    added = decode_added(source)
-    if added.task is None:
-        return item_spec(shape.specs[row.parent])
-    prefix = row.name.rpartition("/")[0]
-    siblings = tuple(f"{prefix}/{name}" if prefix else name for name in added.task.depends_on)
-    return msgspec.structs.replace(added.task, depends_on=siblings)
 
 
 def _with_waits(view: TaskView, settled: Mapping[str, bool]) -> TaskView:

@@ -1,12 +1,14 @@
 """What a task that was added at run time is made from: the `spec` column of its row."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from taskengine.model.definition import TaskSpec, Trigger
+from taskengine.model.records import TaskRow
 
-__all__ = ["Added", "decode_added", "encode_added", "item_spec"]
+__all__ = ["Added", "added_spec", "decode_added", "encode_added", "item_spec"]
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,3 +54,17 @@ def item_spec(parent: TaskSpec) -> TaskSpec:
         tolerance=None,
         continue_on_failure=False,
     )
+
+
+def added_spec(specs: Sequence[TaskSpec], row: TaskRow, source: bytes) -> TaskSpec:
+    """Of the added task of this row, with its dependencies under their full names.
+
+    specs   of the definition, by ordinal: an item of a `for_each` runs its parent's job
+    source  what the row was made from
+    """
+    added = decode_added(source)
+    if added.task is None:
+        return item_spec(specs[row.parent])
+    prefix = row.name.rpartition("/")[0]
+    siblings = tuple(f"{prefix}/{name}" if prefix else name for name in added.task.depends_on)
+    return msgspec.structs.replace(added.task, depends_on=siblings)

@@ -5,6 +5,7 @@ so that an older client reads a newer server; they are refused in requests, wher
 """
 
 from taskengine.wire.envelope import PROBLEM_TYPE, Envelope, FieldProblem, Page, ProblemBody
+from taskengine.wire.explaining import Cause, Explanation, Release
 from taskengine.wire.frames import (
     FRAME_DECODER,
     GapFrame,
@@ -76,10 +77,12 @@ __all__ = [
     "ArtifactBody",
     "AttemptBody",
     "CancelRequest",
+    "Cause",
     "DatabaseBody",
     "Envelope",
     "ExecuteReply",
     "ExecuteRequest",
+    "Explanation",
     "FailureBody",
     "FieldProblem",
     "FilledBody",
@@ -108,6 +111,7 @@ __all__ = [
     "ProgressUpdate",
     "PruneReply",
     "PruneRequest",
+    "Release",
     "ResumeRequest",
     "RetentionBody",
     "RetryRequest",

@@ -46,6 +46,7 @@ EXPECTED: Final[dict[Route, str]] = {
     ("GET", "/api/v1/instances/{instance_id}"): "read",
     ("GET", "/api/v1/instances/{instance_id}/tasks"): "read",
     ("GET", "/api/v1/instances/{instance_id}/tasks/{task_name}"): "read",
+    ("GET", "/api/v1/instances/{instance_id}/explain"): "read",
     ("GET", "/api/v1/instances/{instance_id}/events"): "read",
     ("GET", "/api/v1/instances/{instance_id}/logs"): "read",
     ("POST", "/api/v1/instances/{instance_id}/pause"): "operate",

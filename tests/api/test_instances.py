@@ -230,6 +230,29 @@ async def test_one_task_is_found_by_a_name_of_any_language(client: httpx.AsyncCl
     assert (answer.status_code, "`after`" in answer.json()["detail"]) == (404, True)
 
 
+async def test_an_instance_and_its_tasks_are_explained(client: httpx.AsyncClient, jobs: Jobs) -> None:
+    path = await _start(client, FLOW)
+    await jobs.inside.wait()
+    found = await _data(client, f"{path}/explain", task="after")
+    assert found["why"].startswith("`after` waits for `gate`, which ")
+    assert (found["task"], found["status"], found["instance_status"]) == ("after", "Pending", "Running")
+    assert [(cause["task"], cause["status"] in ("Ready", "Running")) for cause in found["because"]] == [("gate", True)]
+    assert (await _data(client, f"{path}/explain"))["task"] is None
+    assert (await _data(client, f"{path}/explain", task="甲"))["status"] == "Success"
+    answer = await client.get(f"{path}/explain", params={"task": "afterr"})
+    assert (answer.status_code, "`after`" in answer.json()["detail"]) == (404, True)
+    assert (await client.get(f"{path}/explain", params={"task": ""})).status_code == 404
+    assert (await client.get("/api/v1/instances/nobody/explain")).status_code == 404
+    jobs.gate.set()
+    failed = await _start(client, FAILING, wait="20s")
+    below = await _data(client, f"{failed}/explain", task="below")
+    assert "because of `bad`, which failed: " in below["why"]
+    assert [release["command"] for release in below["releases"]] == [
+        f"taskengine instance retry {failed.rpartition('/')[2]}",
+        f"taskengine instance retry {failed.rpartition('/')[2]} --from bad",
+    ]
+
+
 async def test_stored_events_are_frames_by_seq_and_pages_lose_none(client: httpx.AsyncClient) -> None:
     path = await _start(client, FAILING, wait="20s")
     whole = (await _data(client, path + "/events"))["items"]

@@ -28,7 +28,7 @@ from taskengine.cli import root
 
 SERVER_CONFIG = """
 server: {port: 0}
-functions: {builtin: [http_request, sleep, transform, log, noop, fail, shell_command]}
+functions: {builtin: [http_request, sleep, transform, log, noop, fail, shell_command, wait_for]}
 """
 
 _numbers = itertools.count()

@@ -24,7 +24,7 @@ CONTRACT = {
         "revoke_token",
         "rotate_token",
     ),
-    *("watch", "close"),
+    *("watch", "close", "explain"),
 }
 
 

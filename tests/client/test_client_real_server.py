@@ -319,7 +319,7 @@ def test_a_stream_of_nothing_is_refused(ask: Asker, verb: str) -> None:
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("upload", "validate", "workflow", "versions", "delete_workflow", "export", "graph"), ("x",)),
     **dict.fromkeys(("execute", "instance", "detail", "tasks", "history", "pause", "resume", "cancel"), ("x",)),
-    **dict.fromkeys(("retry", "logs", "events", "revoke_token"), ("x",)),
+    **dict.fromkeys(("retry", "logs", "events", "explain", "revoke_token"), ("x",)),
     "task": ("x", "y"),
     "fork": ("x", "y"),
     "add_tasks": ("x", []),

@@ -13,6 +13,7 @@ from taskengine.config.sections import RetentionConfig
 from taskengine.wire import (
     DatabaseBody,
     ExecuteReply,
+    Explanation,
     FunctionBody,
     InstanceBody,
     InstanceDetail,
@@ -112,6 +113,10 @@ class Target(Protocol):
         ...
 
     def detail(self, instance_id: str) -> InstanceDetail: ...
+
+    def explain(self, instance_id: str, task: str | None) -> Explanation:
+        """Raises NotFound, with the nearest name of a task."""
+        ...
 
     def tries_allowed(self, detail: InstanceDetail) -> Mapping[str, int]:
         """Attempts that the definition allows, by task, where that is known."""

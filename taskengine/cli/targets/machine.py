@@ -49,11 +49,13 @@ from taskengine.engine.engine import Engine
 from taskengine.engine.views import WorkflowView
 from taskengine.errors import InvalidInput, ServerUnreachable
 from taskengine.model.ids import InstanceId, WorkflowId
+from taskengine.model.names import composed
 from taskengine.model.states import InstanceState
 from taskengine.store.interface import InstanceQuery
 from taskengine.telemetry.logs import set_up_logging
 from taskengine.wire import (
     DatabaseBody,
+    Explanation,
     FunctionBody,
     InstanceBody,
     InstanceDetail,
@@ -167,6 +169,10 @@ class Machine:
 
     def detail(self, instance_id: str) -> InstanceDetail:
         return self._look_at(instance_id, lambda look, known: look.detail(known))
+
+    def explain(self, instance_id: str, task: str | None) -> Explanation:
+        name = None if task is None else composed(task)
+        return self._look_at(instance_id, lambda look, known: look.reading.explain(known, name))
 
     def tries_allowed(self, detail: InstanceDetail) -> Mapping[str, int]:
         async def ask(look: Look, known: InstanceId) -> Mapping[str, int]:

@@ -28,6 +28,7 @@ from taskengine.model.states import InstanceState
 from taskengine.wire import (
     DatabaseBody,
     ExecuteReply,
+    Explanation,
     FunctionBody,
     InstanceBody,
     InstanceDetail,
@@ -154,6 +155,9 @@ class Remote:
 
     def detail(self, instance_id: str) -> InstanceDetail:
         return self._client.detail(instance_id)
+
+    def explain(self, instance_id: str, task: str | None) -> Explanation:
+        return self._client.explain(instance_id, task)
 
     def tries_allowed(self, detail: InstanceDetail) -> Mapping[str, int]:
         """Of the current version only: earlier ones cannot be asked for."""

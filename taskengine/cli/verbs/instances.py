@@ -20,7 +20,7 @@ from taskengine.model.spelling import did_you_mean, quoted
 from taskengine.model.states import InstanceState
 from taskengine.wire import InstanceBody, InstanceStatus, StreamFrame, TaskStatus
 
-__all__ = ["list_instances", "show_events", "show_history", "show_instance", "time_text"]
+__all__ = ["list_instances", "say_if_left_lying", "show_events", "show_history", "show_instance", "time_text"]
 
 _LIVE: Final = (InstanceState.PENDING, InstanceState.RUNNING)
 _HEADS: Final = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "STARTED (UTC)", "DURATION")
@@ -111,10 +111,14 @@ def _list(target: Target, wanted: Wanted, limit: int, output: Output) -> None:
 
 
 def _say_what_is_left_lying(target: Target, found: Sequence[InstanceBody], output: Output) -> None:
-    """A run whose process died is Running, as far as its store knows, until somebody goes on with it."""
     for body in found:
-        if body.status in _LIVE and target.is_abandoned(body.id):
-            output.hint(f"No process runs {body.id} now. Go on with it:  taskengine run --resume {body.id}")
+        say_if_left_lying(target, body.id, body.status, output)
+
+
+def say_if_left_lying(target: Target, instance_id: str, status: str, output: Output) -> None:
+    """A run whose process died is Running, as far as its store knows, until somebody goes on with it."""
+    if status in _LIVE and target.is_abandoned(instance_id):
+        output.hint(f"No process runs {instance_id} now. Go on with it:  taskengine run --resume {instance_id}")
 
 
 def _row(body: InstanceBody) -> list[str]:
