@@ -9,6 +9,7 @@ from taskengine.errors import InvalidInput
 from taskengine.model.definition import TaskSpec
 from taskengine.model.records import TaskFailure
 from taskengine.model.shape import kind_of
+from taskengine.model.states import TASK_BAD
 
 __all__ = ["SubTask", "sources"]
 
@@ -25,10 +26,9 @@ class SubTask(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> bool:
-        return self.status in _FAILED
+        return self.status in TASK_BAD
 
 
-_FAILED: Final = frozenset({"Failed", "TimedOut", "UpstreamFailed", "Cancelled"})
 _JSON: Final = msgspec.json.Encoder()
 
 

@@ -7,10 +7,11 @@ import pytest
 from engine.worlds import LIMIT_S, World, eventually, finished, flow, states
 
 from taskengine import TaskContext
+from taskengine.clock import Micros
 from taskengine.errors import Conflict
 from taskengine.model.definition import Compensation, RetryPolicy, TaskSpec
 
-AT_ONCE = RetryPolicy(count=2, interval_us=0)  # type: ignore[arg-type]
+AT_ONCE = RetryPolicy(count=2, interval_us=Micros(0))
 
 
 class Shop:

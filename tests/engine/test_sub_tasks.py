@@ -8,6 +8,7 @@ import pytest
 from engine.worlds import LIMIT_S, World, eventually, finished, flow, states, until_task
 
 from taskengine import SyncTaskContext, TaskBuilder, TaskContext
+from taskengine.clock import Micros
 from taskengine.engine.engine import Engine
 from taskengine.errors import Conflict, InvalidInput, NotFound
 from taskengine.model.definition import OnFailure, RetryPolicy, TaskSpec, Trigger
@@ -263,7 +264,7 @@ async def test_the_set_is_that_of_the_attempt_that_succeeds(world: World) -> Non
         await ctx.add_sub_tasks([{"name": "c", "job": "double", "params": {"x": 5}}])
 
     engine = await world.start({**JOBS, "shifting": shifting})
-    policy = RetryPolicy(count=1, interval_us=0)  # type: ignore[arg-type]
+    policy = RetryPolicy(count=1, interval_us=Micros(0))
     done = await finished(engine, flow(TaskSpec(name="父", job="shifting", retry=policy)))
     assert (done.status, done.progress) == ("Success", Progress(completed=3))
     assert {task.name: task.result for task in await engine.get_tasks(done.id)} == {"父": None, "父/b": 10, "父/c": 10}

@@ -96,7 +96,7 @@ def test_a_burst_is_handed_in_whole_by_falling_priority_and_otherwise_in_its_ord
         assert list(some) == [offer for offer in offers if place_of(specs[offer[0]]) == place]
 
 
-Body = tuple[InstanceId, int, int]
+Body = tuple[InstanceId, Ordinal, int]
 Heard = tuple[Body, float]
 
 
@@ -128,7 +128,8 @@ class RunnerMachine(RuleBasedStateMachine):
         self.clock, self.directory = ManualClock(), Directory()
         self.heard: list[Heard] = []
         for instance in INSTANCES:
-            self.directory._live[instance] = Ref(instance, self.clock, self.heard)  # type: ignore[assignment]
+            actor: Any = Ref(instance, self.clock, self.heard)
+            self.directory.enter(instance, actor)
         self.pools = [parse_pool(text) for text in POOLS]
         self.runner = Runner(slots, self.directory, self.clock, self.pools)
         self.waiting: dict[Body, tuple[str, int]] = {}
@@ -165,7 +166,7 @@ class RunnerMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         body = data.draw(st.sampled_from(sorted(self.running)))
         del self.running[body]
-        self.runner.release(*body)  # type: ignore[arg-type]
+        self.runner.release(*body)
         self._take([])
 
     @precondition(lambda self: self.running)
@@ -175,7 +176,7 @@ class RunnerMachine(RuleBasedStateMachine):
         body = data.draw(st.sampled_from(sorted(self.running)))
         pool = self.running.pop(body)[0]
         del self.starts[pool][body]
-        self.runner.decline(*body)  # type: ignore[arg-type]
+        self.runner.decline(*body)
         self._take([])
 
     @rule(instance=st.sampled_from(INSTANCES))
@@ -234,7 +235,7 @@ class RunnerMachine(RuleBasedStateMachine):
         while self.waiting or self.running:
             for body in sorted(self.running):
                 del self.running[body]
-                self.runner.release(*body)  # type: ignore[arg-type]
+                self.runner.release(*body)
                 self._take([])
             self.clock.tick(0.01)
             self._take([], one_call=False)

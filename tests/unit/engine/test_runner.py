@@ -21,7 +21,8 @@ class Rig:
         self.clock, self.directory = ManualClock(), Directory()
         self.told: list[tuple[str, int, float]] = []
         for name in instances:
-            self.directory._live[InstanceId(name)] = _Ref(name, self)  # type: ignore[assignment]
+            actor: Any = _Ref(name, self)
+            self.directory.enter(InstanceId(name), actor)
         self.runner = Runner(slots, self.directory, self.clock, map(parse_pool, pools))
 
     def ask(self, name: str, *ordinals: int, pool: str = "", priority: int = 0, alone: bool = False) -> list[int]:
