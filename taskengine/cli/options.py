@@ -22,6 +22,8 @@ __all__ = [
     "db_option",
     "engine_options",
     "id_argument",
+    "of_workflow_option",
+    "status_option",
     "target_options",
     "task_option",
     "workflow_argument",
@@ -71,6 +73,20 @@ app_option: Final = click.option(
     metavar="FILE",
     type=click.Path(),
     help="A Python file with jobs; may be repeated.",
+)
+
+
+status_option: Final = click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=complete("states"),
+    help="Only those in this state, e.g. Failed; may be repeated.",
+)
+
+of_workflow_option: Final = click.option(
+    "--workflow", metavar="ID", shell_complete=complete("workflows"), help="Only those of this workflow."
 )
 
 

@@ -4,7 +4,8 @@ A server is told. A store of this machine is locked, and the engine runs in this
 while another process has the store they are refused with its pid.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -21,6 +22,8 @@ __all__ = [
     "retry_command",
     "signal_command",
 ]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.command("pause", short_help="let nothing new of an instance start")
@@ -151,42 +154,49 @@ def signal_command(context: click.Context, /, prefix: str, name: str, payload: s
     return changing.signal(context.obj, prefix, name, _json(context, payload), **options)
 
 
+def _decision_options(command: _Command) -> _Command:
+    """`prefix`, `name`, `comment`, `engine`, `where` and `output`."""
+    options = (
+        id_argument,
+        click.argument("name", metavar="TASK"),
+        click.option("--comment", metavar="TEXT", default="", help="Is kept with the task."),
+        engine_options,
+        target_options,
+        output_options,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _decide(context: click.Context, prefix: str, name: str, comment: str, *, approved: bool, **options: Any) -> int:
+    from taskengine.cli.verbs import changing
+
+    return changing.signal(context.obj, prefix, name, {"approved": approved, "comment": comment}, **options)
+
+
 @click.command("approve", short_help="say yes to a task that waits for an approval")
-@id_argument
-@click.argument("name", metavar="TASK")
-@click.option("--comment", metavar="TEXT", default="", help="Is kept with the task.")
-@engine_options
-@target_options
-@output_options
+@_decision_options
 @click.pass_context
-def approve_command(context: click.Context, /, prefix: str, name: str, comment: str, **options: Any) -> int:
+def approve_command(context: click.Context, /, **options: Any) -> int:
     """Say yes to a task that waits for an approval. Who did is kept with it.
 
     \b
     taskengine instance approve 0192f3c1 upload --comment checked
     """
-    from taskengine.cli.verbs import changing
-
-    return changing.signal(context.obj, prefix, name, {"approved": True, "comment": comment}, **options)
+    return _decide(context, approved=True, **options)
 
 
 @click.command("reject", short_help="say no to a task that waits for an approval")
-@id_argument
-@click.argument("name", metavar="TASK")
-@click.option("--comment", metavar="TEXT", default="", help="Is kept with the task.")
-@engine_options
-@target_options
-@output_options
+@_decision_options
 @click.pass_context
-def reject_command(context: click.Context, /, prefix: str, name: str, comment: str, **options: Any) -> int:
+def reject_command(context: click.Context, /, **options: Any) -> int:
     """Say no to a task that waits for an approval: it fails.
 
     \b
     taskengine instance reject 0192f3c1 upload --comment "wrong day"
     """
-    from taskengine.cli.verbs import changing
-
-    return changing.signal(context.obj, prefix, name, {"approved": False, "comment": comment}, **options)
+    return _decide(context, approved=False, **options)
 
 
 def _json(context: click.Context, text: str) -> Any:

@@ -5,8 +5,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from taskengine.cli.completing import complete
-from taskengine.cli.options import Span, target_options
+from taskengine.cli.options import Span, of_workflow_option, status_option, target_options
 from taskengine.cli.output import list_options, output_options
 from taskengine.cli.tree import LazyGroup
 
@@ -115,15 +114,8 @@ def move_command(context: click.Context, /, **options: Any) -> int:
     metavar="SPAN",
     help="Those that ended so long ago, such as 30d.  [default: whose retention is over]",
 )
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    metavar="STATE",
-    shell_complete=complete("states"),
-    help="Only those in this state, e.g. Failed; may be repeated.",
-)
-@click.option("--workflow", metavar="ID", shell_complete=complete("workflows"), help="Only those of this workflow.")
+@status_option
+@of_workflow_option
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_CONFIG

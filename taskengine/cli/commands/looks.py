@@ -5,7 +5,15 @@ from typing import Any
 import click
 
 from taskengine.cli.completing import complete
-from taskengine.cli.options import Span, id_argument, target_options, task_option, workflow_argument
+from taskengine.cli.options import (
+    Span,
+    id_argument,
+    of_workflow_option,
+    status_option,
+    target_options,
+    task_option,
+    workflow_argument,
+)
 from taskengine.cli.output import list_options, output_options
 
 __all__ = [
@@ -18,20 +26,12 @@ __all__ = [
     "watch_command",
 ]
 
-_STATUS = click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    metavar="STATE",
-    shell_complete=complete("states"),
-    help="Only those in this state, e.g. Failed; may be repeated.",
-)
 _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 
 
 @click.command("list", short_help="list instances, the newest first")
-@_STATUS
-@click.option("--workflow", metavar="ID", shell_complete=complete("workflows"), help="Only those of this workflow.")
+@status_option
+@of_workflow_option
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only with this label; may be repeated.")
 @click.option("--since", metavar="TIME", default="", help="Created in the last 2h, or since 2026-07-31T08:00Z.")
 @click.option("--search", metavar="TEXT", default="", help="With this text in id, workflow id or error.")
@@ -53,7 +53,7 @@ def list_command(context: click.Context, /, **options: Any) -> None:
 
 @click.command("history", short_help="list the instances of a workflow")
 @workflow_argument
-@_STATUS
+@status_option
 @_LIMIT
 @target_options
 @list_options

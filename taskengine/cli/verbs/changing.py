@@ -1,5 +1,6 @@
-"""What `taskengine instance pause`, `cancel`, `resume` and `retry` do."""
+"""What `taskengine instance pause`, `cancel`, `signal`, `resume` and `retry` do."""
 
+from collections.abc import Callable
 from typing import Any
 
 from taskengine.ambient import Ambient
@@ -44,20 +45,20 @@ def signal(
     output: Output,
 ) -> int:
     """Raises NotFound for a name that nobody waits for."""
-    ambient = ambient or Ambient()
-    with choose_for(where, prefix, ambient) as (target, instance_id):
-        before = _before(target, instance_id, engine)
-        ended = target.signal(instance_id, name, payload, engine, quiet=output.quiet)
-        return _report(ambient, target, instance_id, ended, before, output)
+
+    def send(target: Target, instance_id: str) -> Ended:
+        return target.signal(instance_id, name, payload, engine, quiet=output.quiet)
+
+    return _go_on(ambient or Ambient(), prefix, send, engine=engine, where=where, output=output)
 
 
 def resume(ambient: Ambient | None, prefix: str, *, engine: EngineOptions, where: Where, output: Output) -> int:
     """Raises Conflict for one that has ended."""
-    ambient = ambient or Ambient()
-    with choose_for(where, prefix, ambient) as (target, instance_id):
-        before = _before(target, instance_id, engine)
-        ended = target.resume(instance_id, engine, quiet=output.quiet)
-        return _report(ambient, target, instance_id, ended, before, output)
+
+    def wake(target: Target, instance_id: str) -> Ended:
+        return target.resume(instance_id, engine, quiet=output.quiet)
+
+    return _go_on(ambient or Ambient(), prefix, wake, engine=engine, where=where, output=output)
 
 
 def retry(
@@ -71,13 +72,30 @@ def retry(
     output: Output,
 ) -> int:
     """What failed, or `from_task` and all below, or `only_task`. Raises NotFound for a task that is not there."""
-    ambient = ambient or Ambient()
+    task = from_task if from_task is not None else only_task
+
+    def begin_again(target: Target, instance_id: str) -> Ended:
+        return target.retry(instance_id, from_task, only_task, engine, quiet=output.quiet)
+
+    return _go_on(ambient or Ambient(), prefix, begin_again, task=task, engine=engine, where=where, output=output)
+
+
+def _go_on(
+    ambient: Ambient,
+    prefix: str,
+    act: Callable[[Target, str], Ended],
+    *,
+    task: str | None = None,
+    engine: EngineOptions,
+    where: Where,
+    output: Output,
+) -> int:
+    """After `act` the instance goes on: here until it rests, or on a server. Raises NotFound without such a `task`."""
     with choose_for(where, prefix, ambient) as (target, instance_id):
-        task = from_task if from_task is not None else only_task
         if task is not None:
             must_have_task(target, instance_id, task)
         before = _before(target, instance_id, engine)
-        ended = target.retry(instance_id, from_task, only_task, engine, quiet=output.quiet)
+        ended = act(target, instance_id)
         return _report(ambient, target, instance_id, ended, before, output)
 
 
