@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 import pytest
+from cli.staying import STAYING
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +20,6 @@ from taskengine.cli.tree import ROOT
 Main = Callable[..., Any]
 
 CODES: Final = frozenset(getattr(exits, name) for name in exits.__all__ if name.isupper() and name != "BY_STATE")
-STAYING: Final = frozenset({"serve", "server"})
-"""Commands that do not end by themselves."""
 
 
 def leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -38,7 +37,9 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[s
 LEAVES: Final = leaves(ROOT)
 # A byte that is not UTF-8 reaches a program as one of these (PEP 383). No slash: it is to stay in its folder.
 BYTES: Final = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, exclude_categories=())
-TEXT: Final = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]) | BYTES, max_size=30)
+TEXT: Final = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]) | BYTES, max_size=30).filter(
+    lambda word: word not in STAYING
+)
 HOSTILE: Final = st.sampled_from(
     [
         "",
