@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-Command = Callable[..., Any]
+Main = Callable[..., Any]
 Workflow = Callable[..., str]
 Start = Callable[..., "subprocess.Popen[str]"]
 Until = Callable[[Callable[[], Any]], Any]
@@ -37,68 +37,68 @@ def cut_short(start: Start, workflow: Workflow, folder: Path, until: Until) -> s
 
 
 @pytest.fixture
-def failed(command: Command, workflow: Workflow) -> str:
+def failed(main: Main, workflow: Workflow) -> str:
     """A run that failed in its second of three tasks for want of the file `flag`; its id."""
     file = workflow(
         "name: 获取, job: noop",
         "name: fragile, job: breaks_at_first, params: {flag: flag}, depends_on: [获取]",
         "name: last, job: noop, depends_on: [fragile]",
     )
-    assert command("run", file, *APP).returncode == 9
+    assert main("run", file, *APP).returncode == 9
     (run_id,) = [entry.name for entry in runs_folder().iterdir()]
     return run_id
 
 
-def statuses(command: Command, run_id: str) -> list[str]:
-    return [task["status"] for task in command("instance", "status", run_id, "--json").data["tasks"]]
+def statuses(main: Main, run_id: str) -> list[str]:
+    return [task["status"] for task in main("instance", "status", run_id, "--json").data["tasks"]]
 
 
 # looking
 
 
-def test_without_runs_the_list_is_empty_and_says_what_to_do(command: Command) -> None:
-    done = command("instance", "list")
+def test_without_runs_the_list_is_empty_and_says_what_to_do(main: Main) -> None:
+    done = main("instance", "list")
     assert (done.returncode, done.stdout) == (0, "")
     assert "taskengine run FILE" in done.stderr
-    assert command("instance", "list", "--json").stdout == "[]\n"
+    assert main("instance", "list", "--json").stdout == "[]\n"
 
 
-def test_the_list_is_newest_first_and_can_be_narrowed(command: Command, workflow: Workflow) -> None:
+def test_the_list_is_newest_first_and_can_be_narrowed(main: Main, workflow: Workflow) -> None:
     good, bad = workflow("name: a, job: noop", id="好"), workflow("name: a, job: fail", name="bad.yaml", id="bad")
     for file in (good, bad, good):
-        command("run", file)
-    everything = command("instance", "list", "--json").data
+        main("run", file)
+    everything = main("instance", "list", "--json").data
     assert [each["workflow_id"] for each in everything] == ["好", "bad", "好"]
     assert [each["id"] for each in everything] == sorted((each["id"] for each in everything), reverse=True)
     assert "tasks" not in everything[0]
 
     def ids(*options: str) -> list[str]:
-        return command("instance", "list", "-o", "id", *options).stdout.split()
+        return main("instance", "list", "-o", "id", *options).stdout.split()
 
     assert ids("--status", "failed") == [everything[1]["id"]]
     assert ids("--workflow", "好") == [everything[0]["id"], everything[2]["id"]]
     assert ids("--limit", "1") == [everything[0]["id"]]
 
 
-def test_the_table_of_the_list_is_aligned(command: Command, workflow: Workflow) -> None:
-    command("run", workflow("name: a, job: noop", id="每日同步"))
-    command("run", workflow("name: a, job: noop", id="x"))
-    head, *rows = command("instance", "list").stdout.splitlines()
+def test_the_table_of_the_list_is_aligned(main: Main, workflow: Workflow) -> None:
+    main("run", workflow("name: a, job: noop", id="每日同步"))
+    main("run", workflow("name: a, job: noop", id="x"))
+    head, *rows = main("instance", "list").stdout.splitlines()
     assert head.split("  ")[0] == "ID"
     assert rows[0].index("Success") - rows[1].index("Success") == 4, "four wide characters fill eight cells"
 
 
-def test_looking_takes_no_lock(command: Command, start: Start, workflow: Workflow, folder: Path, until: Until) -> None:
+def test_looking_takes_no_lock(main: Main, start: Start, workflow: Workflow, folder: Path, until: Until) -> None:
     process = start("run", workflow("name: held, job: hold, params: {gate: gate}"), *APP)
     until(lambda: (folder / "gate.1").exists())
-    (run,) = until(lambda: command("instance", "list", "--status", "Running", "--json").data)
-    assert command("instance", "status", run["id"]).returncode == 0
+    (run,) = until(lambda: main("instance", "list", "--status", "Running", "--json").data)
+    assert main("instance", "status", run["id"]).returncode == 0
     (folder / "gate").touch()
     assert process.wait(60) == 0
 
 
-def test_the_status_of_a_beginning_of_an_id(command: Command, failed: str) -> None:
-    done = command("instance", "status", failed[:13])
+def test_the_status_of_a_beginning_of_an_id(main: Main, failed: str) -> None:
+    done = main("instance", "status", failed[:13])
     assert done.returncode == 0, "looking at a failure is no failure"
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"Instance  {failed}   Workflow  flow (v ")
@@ -109,8 +109,8 @@ def test_the_status_of_a_beginning_of_an_id(command: Command, failed: str) -> No
 
 
 @pytest.mark.parametrize("verb", ["status", "pause", "resume", "cancel", "retry"])
-def test_an_unknown_id_is_not_found(command: Command, verb: str) -> None:
-    done = command("instance", verb, "ffffffff")
+def test_an_unknown_id_is_not_found(main: Main, verb: str) -> None:
+    done = main("instance", verb, "ffffffff")
     assert (done.returncode, done.stdout) == (3, "")
     assert "taskengine instance list" in done.stderr
 
@@ -130,17 +130,17 @@ def test_an_unknown_id_is_not_found(command: Command, verb: str) -> None:
         "list --db absent.db",
     ],
 )
-def test_wrong_use(command: Command, words: str) -> None:
-    done = command("instance", *words.split())
+def test_wrong_use(main: Main, words: str) -> None:
+    done = main("instance", *words.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
 
 
-def test_a_run_that_cannot_be_read_is_named_and_the_others_are_listed(command: Command, workflow: Workflow) -> None:
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_listed(main: Main, workflow: Workflow) -> None:
     file = workflow("name: a, job: noop")
-    broken, whole = (command("run", file, "-o", "id").stdout.strip() for _ in range(2))
+    broken, whole = (main("run", file, "-o", "id").stdout.strip() for _ in range(2))
     (runs_folder() / broken / "taskengine.db").write_bytes(b"this is no database" * 100)
-    done = command("instance", "list", "-o", "id")
+    done = main("instance", "list", "-o", "id")
     assert done.stdout.split() == [whole]
     assert f"run {broken} cannot be read" in done.stderr
 
@@ -148,78 +148,78 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_listed(command: C
 # changing
 
 
-def test_a_run_that_was_cut_short_can_be_paused_and_resumed(command: Command, cut_short: str, folder: Path) -> None:
-    paused = command("instance", "pause", cut_short, "--now", "--json")
+def test_a_run_that_was_cut_short_can_be_paused_and_resumed(main: Main, cut_short: str, folder: Path) -> None:
+    paused = main("instance", "pause", cut_short, "--now", "--json")
     assert (paused.returncode, paused.data["status"]) == (0, "Paused")
     (folder / "gate").touch()
-    assert statuses(command, cut_short)[2] == "Pending"
-    resumed = command("instance", "resume", cut_short)
+    assert statuses(main, cut_short)[2] == "Pending"
+    resumed = main("instance", "resume", cut_short)
     assert (resumed.returncode, resumed.data) == (0, {"last": {"k": 1}})
-    assert statuses(command, cut_short) == ["Success"] * 3
+    assert statuses(main, cut_short) == ["Success"] * 3
 
 
-def test_run_resume_also_lifts_a_pause(command: Command, cut_short: str, folder: Path) -> None:
-    command("instance", "pause", cut_short, "--now")
+def test_run_resume_also_lifts_a_pause(main: Main, cut_short: str, folder: Path) -> None:
+    main("instance", "pause", cut_short, "--now")
     (folder / "gate").touch()
-    assert command("run", "--resume").returncode == 0
+    assert main("run", "--resume").returncode == 0
 
 
-def test_cancel_ends_it_with_the_reason(command: Command, cut_short: str) -> None:
-    done = command("instance", "cancel", cut_short, "--reason", "不要了", "--json")
+def test_cancel_ends_it_with_the_reason(main: Main, cut_short: str) -> None:
+    done = main("instance", "cancel", cut_short, "--reason", "不要了", "--json")
     assert (done.returncode, done.data["status"], done.data["error_message"]) == (0, "Cancelled", "不要了")
-    assert statuses(command, cut_short) == ["Success", "Cancelled", "Cancelled"]
-    assert command("run", "--resume", cut_short).returncode == 10, "shows how it ended"
+    assert statuses(main, cut_short) == ["Success", "Cancelled", "Cancelled"]
+    assert main("run", "--resume", cut_short).returncode == 10, "shows how it ended"
 
 
-def test_commands_that_the_state_does_not_allow_are_conflicts(command: Command, failed: str) -> None:
+def test_commands_that_the_state_does_not_allow_are_conflicts(main: Main, failed: str) -> None:
     for verb in ("pause", "resume", "cancel"):
-        done = command("instance", verb, failed)
+        done = main("instance", verb, failed)
         assert (done.returncode, done.stdout) == (5, ""), verb
         assert "Failed" in done.stderr
 
 
-def test_retry_repeats_what_failed_and_keeps_every_success(command: Command, failed: str, folder: Path) -> None:
+def test_retry_repeats_what_failed_and_keeps_every_success(main: Main, failed: str, folder: Path) -> None:
     (folder / "flag").touch()
-    done = command("instance", "retry", failed, "--json")
+    done = main("instance", "retry", failed, "--json")
     assert (done.returncode, done.data["status"], done.data["run"]) == (0, "Success", 2)
     assert [task["attempt"] for task in done.data["tasks"]] == [1, 2, 1]
 
 
-def test_retry_from_a_task_repeats_it_and_all_below(command: Command, failed: str, folder: Path) -> None:
+def test_retry_from_a_task_repeats_it_and_all_below(main: Main, failed: str, folder: Path) -> None:
     (folder / "flag").touch()
-    done = command("instance", "retry", failed, "--from", "获取", "--json")
+    done = main("instance", "retry", failed, "--from", "获取", "--json")
     assert [task["attempt"] for task in done.data["tasks"]] == [2, 2, 1]
-    assert command("instance", "retry", failed, "--only", "last", "--json").data["tasks"][2]["attempt"] == 2
+    assert main("instance", "retry", failed, "--only", "last", "--json").data["tasks"][2]["attempt"] == 2
 
 
-def test_retry_of_a_task_that_is_not_there_is_not_found(command: Command, failed: str) -> None:
-    done = command("instance", "retry", failed, "--from", "fragil")
+def test_retry_of_a_task_that_is_not_there_is_not_found(main: Main, failed: str) -> None:
+    done = main("instance", "retry", failed, "--from", "fragil")
     assert done.returncode == 3
     assert "did you mean `fragile`?" in done.stderr
 
 
-def test_a_retry_that_fails_again_says_so_by_its_code(command: Command, failed: str) -> None:
-    assert command("instance", "retry", failed).returncode == 9
+def test_a_retry_that_fails_again_says_so_by_its_code(main: Main, failed: str) -> None:
+    assert main("instance", "retry", failed).returncode == 9
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
 def test_changing_a_run_in_use_is_refused_with_its_holder(
-    command: Command, start: Start, workflow: Workflow, folder: Path, until: Until, verb: str
+    main: Main, start: Start, workflow: Workflow, folder: Path, until: Until, verb: str
 ) -> None:
     process = start("run", workflow("name: held, job: hold, params: {gate: gate}"), *APP)
     until(lambda: (folder / "gate.1").exists())
     (run_id,) = [entry.name for entry in runs_folder().iterdir()]
-    done = command("instance", verb, run_id)
+    done = main("instance", verb, run_id)
     assert (done.returncode, done.stdout) == (5, "")
     assert f"pid {process.pid}" in done.stderr
     (folder / "gate").touch()
     assert process.wait(60) == 0
 
 
-def test_a_job_file_can_be_replaced_and_is_remembered(command: Command, failed: str, folder: Path) -> None:
+def test_a_job_file_can_be_replaced_and_is_remembered(main: Main, failed: str, folder: Path) -> None:
     mended = (folder / "jobs.py").read_text().replace("os.path.exists(flag)", "True")
     (folder / "mended.py").write_text(mended)
     (folder / "jobs.py").unlink()
-    assert command("instance", "retry", failed).returncode == 2, "its job file is gone"
-    assert command("instance", "retry", failed, "--app", "mended.py").returncode == 0
-    assert command("instance", "retry", failed, "--only", "fragile").returncode == 0
+    assert main("instance", "retry", failed).returncode == 2, "its job file is gone"
+    assert main("instance", "retry", failed, "--app", "mended.py").returncode == 0
+    assert main("instance", "retry", failed, "--only", "fragile").returncode == 0
