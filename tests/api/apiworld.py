@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from engine.worlds import Lines
 from litestar import Litestar
 
 from taskengine.ambient import Ambient
@@ -63,26 +64,6 @@ class Counts:
     def total(self, name: str, **labels: str) -> int:
         wanted = set(labels.items())
         return sum(count for (known, given), count in self.counted.items() if known == name and wanted <= set(given))
-
-
-class Lines:
-    """What was logged: (level, event, fields)."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str, dict[str, Any]]] = []
-
-    def debug(self, event: str, /, **fields: object) -> None: ...
-
-    def info(self, event: str, /, **fields: object) -> None: ...
-
-    def warning(self, event: str, /, **fields: object) -> None:
-        self.lines.append(("warning", event, fields))
-
-    def error(self, event: str, /, *, exc: BaseException | None = None, **fields: object) -> None:
-        self.lines.append(("error", event, {**fields, "exc": exc}))
-
-    def events(self, level: str) -> list[str]:
-        return [event for at, event, _ in self.lines if at == level]
 
 
 class ApiWorld:

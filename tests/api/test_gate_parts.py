@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from api.apiworld import Lines
+from engine.worlds import Lines
 from hypothesis import given
 from hypothesis import strategies as st
 
