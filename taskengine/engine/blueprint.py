@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 
 from taskengine.engine.planner import Shape
+from taskengine.errors import StoreCorrupt
 from taskengine.expressions import Template, compile_template, has_expression, references
 from taskengine.model.added import item_spec
 from taskengine.model.definition import TaskSpec, WorkflowDefinition, canonical_form, decode_canonical, version_of
 from taskengine.model.ids import Version
+from taskengine.store.interface import Store
 
 __all__ = ["Blueprint", "Blueprints", "Step", "added_step", "undo_step"]
 
@@ -101,6 +103,16 @@ class Blueprints:
     def decode(self, canonical: bytes, version: Version) -> Blueprint:
         """The same from a stored canonical form, decoded once."""
         return self.get(version) or self.add(decode_canonical(canonical), version)
+
+    async def stored(self, store: Store, version: Version) -> Blueprint:
+        """Of a version that an instance or a workflow names. Raises StoreCorrupt, StoreUnavailable."""
+        known = self.get(version)
+        if known is not None:
+            return known
+        row = await store.definition(version)
+        if row is None:
+            raise StoreCorrupt(f"version {version} is named and not stored")
+        return self.decode(row.canonical, row.version)
 
 
 def _compile(spec: TaskSpec) -> Step:

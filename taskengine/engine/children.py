@@ -21,6 +21,7 @@ from taskengine.engine.reading import Reading
 from taskengine.errors import (
     CommitFailed,
     Conflict,
+    DuplicateKey,
     InvalidInput,
     NotFound,
     StoreUnavailable,
@@ -118,6 +119,10 @@ class Children:
                 except _PASSING as error:
                     self._ambient.log.warning("child.again", parent=link.parent, child=link.child, exc=error)
                     await self._ambient.clock.sleep(_AGAIN_S)
+                except TaskEngineError as error:
+                    self._ambient.log.error("child.given_up", exc=error, parent=link.parent, child=link.child)
+                    self._settle(link, Outcome.FAIL, error=_given_up(error))
+                    return
         finally:
             done.set()
             if self._last.get(link.child) is done:
@@ -130,9 +135,7 @@ class Children:
         if row is None:
             try:
                 await self._launch(link)
-            except _PASSING:
-                raise
-            except TaskEngineError as error:
+            except (InvalidInput, NotFound) as error:
                 self._settle(link, Outcome.FAIL, error=_not_started(error))
         elif row.phase is Phase.END:
             await self._report(link)
@@ -160,8 +163,12 @@ class Children:
         self._supervisor.tell(LaunchNew(row))
         try:
             await reply
-        except Conflict:
-            return  # it is in memory already
+        except Conflict as error:
+            if await self._store.instance(link.child) is not None:
+                return  # an earlier try has come through
+            if isinstance(error, DuplicateKey):
+                raise  # somebody else's start has its key
+            raise Unavailable(f"the child is on its way: {error}") from error
 
     async def _check_line(self, parent: InstanceId, workflow: str) -> None:
         """No workflow may run below itself, and not too many below each other. Raises InvalidInput."""
@@ -184,7 +191,10 @@ class Children:
     async def _tell(self, link: ChildOf, told: TellChild) -> None:
         row = await self._store.instance(link.child)
         if row is not None and row.phase is not Phase.END:
-            self._deliver(link.child, self._command(told))
+            command = self._command(told)
+            reply = self._directory.expect(command.id)
+            self._deliver(link.child, command)
+            await reply  # what it refuses it does not need: it ends by itself
         elif told.order is not ChildOrder.CANCEL:
             return
         elif row is None:
@@ -240,6 +250,11 @@ def _cause(error: str) -> str:
     if not nested:
         return f": {error}"
     return f"{_BOTTOM}{below.rpartition(_BOTTOM)[2]}"
+
+
+def _given_up(error: TaskEngineError) -> TaskFailure:
+    """Its rows or its result cannot be read, or somebody else has its id or its key."""
+    return TaskFailure(type=type(error).__name__, message=f"the child: {error}", retryable=False)
 
 
 def _not_started(error: TaskEngineError) -> TaskFailure:

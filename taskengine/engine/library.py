@@ -68,16 +68,6 @@ class Library:
             self._sent[workflow_id] = _Sent(row.version, stored=True)
         return self._blueprints.decode(row.canonical, row.version)
 
-    async def version(self, version: Version) -> Blueprint:
-        """One that is stored. Raises NotFound."""
-        known = self._blueprints.get(version)
-        if known is not None:
-            return known
-        row = await self._store.definition(version)
-        if row is None:
-            raise NotFound("version", version)
-        return self._blueprints.decode(row.canonical, row.version)
-
     async def version_like(self, workflow_id: WorkflowId, text: str) -> Blueprint:
         """The workflow's current version for "latest", else the one whose name begins so. Raises NotFound, Conflict."""
         if text == LATEST:
@@ -87,7 +77,7 @@ class Library:
             raise NotFound("version", text, f"`taskengine workflow versions {workflow_id}` lists them")
         if len(found) > 1:
             raise Conflict(f"{len(found)} versions of {workflow_id!r} begin with {text}; give more of it")
-        return await self.version(found[0])
+        return await self._blueprints.stored(self._store, found[0])
 
     async def register(self, definition: WorkflowDefinition, checkpointer: Checkpointer) -> Registration:
         """Commit a version and make it the current one."""

@@ -25,7 +25,7 @@ from taskengine.engine.views import (
     version_view,
     workflow_view,
 )
-from taskengine.errors import NotFound, StoreCorrupt
+from taskengine.errors import NotFound
 from taskengine.model.added import added_spec
 from taskengine.model.events import Event
 from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
@@ -340,13 +340,7 @@ class Reading:
         return row
 
     async def _blueprint(self, version: Version) -> Blueprint:
-        known = self._blueprints.get(version)
-        if known is not None:
-            return known
-        row = await self._store.definition(version)
-        if row is None:
-            raise StoreCorrupt(f"version {version} is not stored")
-        return self._blueprints.decode(row.canonical, row.version)
+        return await self._blueprints.stored(self._store, version)
 
     async def _task_rows(self, instance_id: InstanceId, first: int, end: int) -> AsyncIterator[TaskRow]:
         after = first - 1

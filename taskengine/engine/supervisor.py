@@ -21,7 +21,7 @@ from taskengine.errors import (
     TaskEngineError,
     Unavailable,
 )
-from taskengine.model.ids import CommandId, InstanceId, Version
+from taskengine.model.ids import CommandId, InstanceId
 from taskengine.model.messages import Command, InstanceMessage, Quarantine, Recovered, Start
 from taskengine.store.interface import Loaded
 
@@ -144,20 +144,11 @@ class Supervisor(AsyncActor):
         blueprints, error = {}, None
         for version in {found.row.version for found in loaded.values()}:
             try:
-                blueprints[version] = await self._blueprint(version)
+                blueprints[version] = await self._staff.blueprints.stored(self._staff.store, version)
             except StoreCorrupt as broken:  # its instances stay where they are, the others go on
                 error = broken
         found = {i: (blueprints[it.row.version], it) for i, it in loaded.items() if it.row.version in blueprints}
         return _Read(instance_ids, found, error)
-
-    async def _blueprint(self, version: Version) -> Blueprint:
-        known = self._staff.blueprints.get(version)
-        if known is not None:
-            return known
-        row = await self._staff.store.definition(version)
-        if row is None:
-            raise StoreCorrupt(f"an instance names a version that is not stored: {version}")
-        return self._staff.blueprints.decode(row.canonical, row.version)
 
     def _on_read(self, instance_id: InstanceId, message: _Read) -> None:
         waiting = self._reading.pop(instance_id, [])

@@ -13,13 +13,14 @@ import msgspec
 from taskengine.model.definition import WorkflowDefinition
 from taskengine.model.ids import InstanceId, Ordinal
 
-__all__ = ["CHILD_JOB", "MOST_LEVELS", "ChildOf", "ChildRequest", "children_of", "parent_of"]
+__all__ = ["CHILD_JOB", "MOST_LEVELS", "RESERVED", "ChildOf", "ChildRequest", "children_of", "parent_of"]
 
 CHILD_JOB: Final = "workflow"
 MOST_LEVELS: Final = 16
 """An instance has at most so many instances above it."""
 
-_PREFIX: Final = "child-of:"
+RESERVED: Final = "child-of:"
+"""Idempotency keys that begin so are those of children."""
 
 
 class ChildRequest(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ class ChildOf(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """The child's idempotency key."""
-        return f"{_PREFIX}{self.parent}/{self.ordinal}/{self.attempt}"
+        return f"{RESERVED}{self.parent}/{self.ordinal}/{self.attempt}"
 
     @property
     def child(self) -> InstanceId:
@@ -58,9 +59,9 @@ def children_of(definition: WorkflowDefinition) -> dict[str, str]:
 
 def parent_of(key: str | None) -> ChildOf | None:
     """Whose child an instance with this idempotency key is; None: nobody's."""
-    if key is None or not key.startswith(_PREFIX):
+    if key is None or not key.startswith(RESERVED):
         return None
-    parent, _, place = key.removeprefix(_PREFIX).rpartition("/")
+    parent, _, place = key.removeprefix(RESERVED).rpartition("/")
     parent, _, ordinal = parent.rpartition("/")
     if not (parent and ordinal.isdecimal() and place.isdecimal()):
         return None

@@ -7,7 +7,7 @@ import pytest
 from engine.worlds import LIMIT_S, World, eventually, finished, flow, states, until_task
 
 from taskengine import Engine, TaskBuilder, WorkflowBuilder
-from taskengine.errors import InvalidDefinition
+from taskengine.errors import InvalidDefinition, InvalidInput, StoreCorrupt, StoreUnavailable
 from taskengine.model.children import MOST_LEVELS, ChildOf, parent_of
 from taskengine.model.definition import Compensation, ParamSpec, RetryPolicy, TaskSpec, WorkflowDefinition
 from taskengine.model.ids import InstanceId, Ordinal, WorkflowId
@@ -310,3 +310,52 @@ async def test_the_end_of_a_child_that_nobody_heard_is_found_out(sqlite_world: W
     engine = await sqlite_world.start()
     assert (await engine.wait_for_instance(instance, LIMIT_S)).status == "Success"
     assert await engine.result(instance) == {"子": {"等": 5}}
+
+
+async def test_a_child_whose_result_cannot_be_read_fails_its_task(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await world.start()
+    await engine.register_workflow(echo())
+
+    async def broken(*_given: Any) -> None:
+        raise StoreCorrupt("a page is gone")
+
+    monkeypatch.setattr(engine._reading, "result", broken)
+    other = await engine.execute_workflow(flow(child(params={"话": "y"})))
+    assert (await engine.wait_for_instance(other, LIMIT_S)).status == "Failed"
+    error = (await engine.get_task(other, "子")).error
+    assert error is not None
+    assert (error.type, "a page is gone" in error.message) == ("StoreCorrupt", True)
+    assert "child.given_up" in world.log.events("error")
+
+
+async def test_a_store_that_is_away_for_a_moment_delays_a_child_and_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await world.start()
+    await engine.register_workflow(waiting())
+    real, away = engine.store.instance, [2]
+
+    async def shaky(instance_id: InstanceId) -> Any:
+        if away[0]:
+            away[0] -= 1
+            raise StoreUnavailable("gone for a moment")
+        return await real(instance_id)
+
+    monkeypatch.setattr(engine.store, "instance", shaky)
+    instance = await engine.execute_workflow(flow(child()))
+    inner = await child_of(engine, instance)
+    away[0] = 2
+    await engine.cancel_instance(instance)
+    assert (await engine.wait_for_instance(instance, LIMIT_S)).status == "Cancelled"
+    assert (await engine.get_instance(inner)).status == "Cancelled"
+    assert "child.again" in world.log.events("warning")
+
+
+async def test_nobody_else_may_use_the_key_of_a_child(world: World) -> None:
+    engine = await world.start()
+    await engine.register_workflow(echo())
+    taken = ChildOf(InstanceId("019a"), Ordinal(0), 1).key
+    with pytest.raises(InvalidInput, match="belong to child instances"):
+        await engine.execute_workflow("儿", {"话": "x"}, idempotency_key=taken)

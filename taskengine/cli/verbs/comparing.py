@@ -50,12 +50,16 @@ def differences(a: InstanceDetail, b: InstanceDetail) -> Iterator[Difference]:
     for field in _WHOLE:
         yield from _differing(None, field, getattr(a, field), getattr(b, field))
     for name in dict.fromkeys([*a.params, *b.params]):
-        yield from _differing(None, f"params.{name}", a.params.get(name, _ABSENT), b.params.get(name, _ABSENT))
+        if name in a.params and name in b.params:
+            yield from _differing(None, f"params.{name}", a.params[name], b.params[name])
+        else:
+            mine, other = a.params.get(name, _ABSENT), b.params.get(name, _ABSENT)
+            yield Difference(task=None, field=f"params.{name}", a=mine, b=other)
     tasks_a, tasks_b = ({task.name: task for task in detail.tasks} for detail in (a, b))
     for name in dict.fromkeys([*tasks_a, *tasks_b]):
-        mine, other = _facts(tasks_a.get(name)), _facts(tasks_b.get(name))
-        for field in dict.fromkeys([*mine, *other]):
-            yield from _differing(name, field, mine.get(field), other.get(field))
+        facts_a, facts_b = _facts(tasks_a.get(name)), _facts(tasks_b.get(name))
+        for field in dict.fromkeys([*facts_a, *facts_b]):
+            yield from _differing(name, field, facts_a.get(field), facts_b.get(field))
 
 
 def _facts(task: TaskBody | None) -> Mapping[str, Any]:

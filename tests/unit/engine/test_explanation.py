@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from taskengine.engine.explanation import (
 )
 from taskengine.engine.planner.trigger import TriggerVerdict
 from taskengine.model.definition import RetryPolicy, TaskSpec, Trigger
+from taskengine.model.ids import InstanceId, Ordinal, Version, WorkflowId
 from taskengine.model.progress import Progress
 from taskengine.model.records import InstanceRow, ParkKind, TaskFailure, TaskRow, Verdict
 from taskengine.model.states import INSTANCE_FINAL, Hold, InstanceState, Phase, TaskState
@@ -35,15 +37,15 @@ def instance(state: InstanceState = Of.RUNNING, **fields: Any) -> InstanceRow:
     held = {Of.PAUSED: Hold.PAUSED, Of.QUARANTINED: Hold.QUARANTINED}.get(state, Hold.NONE)
     phase = {Of.PENDING: Phase.NEW, Of.COMPENSATING: Phase.COMP}.get(state, Phase.RUN)
     final = state if state in INSTANCE_FINAL else None
-    made = {"phase": phase if final is None else Phase.END, "hold": held, "final": final, **fields}
-    return InstanceRow(id="ID", workflow_id="w", version="v", **made)  # type: ignore[arg-type]
+    made: dict[str, Any] = {"phase": phase if final is None else Phase.END, "hold": held, "final": final, **fields}
+    return InstanceRow(id=InstanceId("ID"), workflow_id=WorkflowId("w"), version=Version("v"), **made)
 
 
 def seen(name: str = "t", state: TaskState = S.PENDING, spec: dict[str, Any] | None = None, **fields: Any) -> Seen:
     failure = fields.pop("failure", None)
     if failure is not None:
         fields["error"] = msgspec.json.encode(failure)
-    row = TaskRow(ordinal=0, name=name, state=state, **fields)  # type: ignore[arg-type]
+    row = TaskRow(ordinal=Ordinal(0), name=name, state=state, **fields)
     assert row.state is state
     return Seen(row, TaskSpec(**{"name": name, "job": "noop", **(spec or {})}))
 
@@ -391,8 +393,8 @@ def test_every_command_can_be_typed() -> None:
         words = shlex.split(line)
         with ROOT.make_context("taskengine", [*words[:2], "--help"], resilient_parsing=True) as context:
             _, command, rest = ROOT.resolve_command(context, words)
-            if hasattr(command, "commands") or words[0] == "instance":
-                _, command, rest = command.resolve_command(context, rest)  # type: ignore[union-attr]
+            if isinstance(command, click.Group):
+                _, command, rest = command.resolve_command(context, rest)
             assert command is not None, line
             command.make_parser(context).parse_args(list(rest))
 
